@@ -1,0 +1,76 @@
+/* What the runtime and its init say to each other. The same picture from the runtime's side: ocirun/wire.py.
+ *
+ *   runtime                         outer stage                    PID 1
+ *      │  spawn: execveat(sealed memfd)  │
+ *      ├────────────────────────────────►│ host-side operations
+ *      │◄──────────────────────── MAPS ──┤ (only with `map_ids`)
+ *      │  write uid_map, gid_map         │
+ *      ├─ ACK ──────────────────────────►│ the other namespaces, the cgroup
+ *      │                                 ├─ clone(CLONE_PARENT) ───────►│ waits for the word
+ *      │◄──────────────────── PID (pid) ─┤                              │
+ *      │  pidfd_open(pid)                └ _exit(0)                     │
+ *      ├─ ACK (arg = pid in the runtime's pid namespace) ──────────────►│ mounts
+ *      │◄───────────────────────────────────────────────── MOUNTS ──────┤ (only with `mounts_ready`)
+ *      │  prestart, createRuntime hooks                                 │
+ *      ├─ ACK ─────────────────────────────────────────────────────────►│ createContainer hooks, pivot_root ...
+ *      │◄────────────────────────────────────────────────── READY ──────┤
+ *      │  state on disk: "created"                                      │
+ *      ├─ ACK ─────────────────────────────────────────────────────────►│ closes the socket; exec fifo; exec
+ *
+ * One SEQPACKET socket pair for the whole way; each message is one packet: struct message, then (ERROR only) a text.
+ * Whoever sees end-of-file before READY was acknowledged gives up: the init exits, the runtime says that the
+ * container's process died (killed by its memory limit, most often). After an ERROR the sender exits.
+ * `exec` is the same without MOUNTS and without the fifo: after ACK the process execs at once; the socket is
+ * close-on-exec, so that end-of-file then means that it has happened, and an ERROR that it has not. (With
+ * `wait_start` the socket is closed before the wait.)
+ *
+ * Descriptors of the spawned init: 0-2 stdio, 3 .. 3+N-1 the preserved ones, then, from `base` on: the socket, the
+ * plan (a sealed memfd), the parent's slots 0, 1, 2 ... argv is { "ocirun-init", "<base>", "<number of slots>" }. */
+#ifndef OCIRUN_WIRE_H
+#define OCIRUN_WIRE_H
+
+#include <stdint.h>
+
+enum message_type {
+	MESSAGE_MAPS = 1, /* init → runtime: write my id maps (the sender's pid is in the socket's credentials: the spawned pid) */
+	MESSAGE_PID,      /* init → runtime: arg is PID 1, in the pid namespace of the runtime */
+	MESSAGE_MOUNTS,   /* init → runtime: all mounts are attached at root.path */
+	MESSAGE_READY,    /* init → runtime: nothing is left but the exec */
+	MESSAGE_ERROR,    /* init → runtime: operation `index` failed with `error` (errno, 0 for none); text has details */
+	MESSAGE_ACK,      /* runtime → init: go on */
+};
+
+struct message {
+	uint32_t type;
+	int32_t arg;
+	uint32_t index;
+	int32_t error;
+};
+
+#define MESSAGE_TEXT_MAX 4096
+
+/* The plan: a header, the records, the string area. Little-endian, as all machines that this runs on; every record
+ * begins at a multiple of 8 with struct record; its struct has the fields of ops.def in order, naturally aligned,
+ * padded to a multiple of 8. str and blob are {offset, length} into the string area (a str is followed by a NUL
+ * that length does not count; "" may have offset 0), strv is {offset, count} of an array of count str there,
+ * at a multiple of 4; blobs lie at multiples of 8. */
+#define PLAN_MAGIC 0x6e75726fu /* "orun" */
+#define PLAN_VERSION 1
+
+struct plan_header {
+	uint32_t magic, version;
+	uint32_t total;          /* bytes of the whole plan */
+	uint32_t records_offset; /* = sizeof(struct plan_header) */
+	uint32_t record_count;   /* outer stage's first, then PID 1's */
+	uint32_t outer_count;
+	uint32_t strings_offset; /* multiple of 8; ends at total */
+	uint32_t slot_count;     /* slots that the records use, the parent's included */
+};
+
+struct record {
+	uint16_t kind; /* 0 for the first OP of ops.def, ... */
+	uint16_t size; /* bytes, this head included */
+	uint32_t index; /* position in the printed plan: what ERROR reports */
+};
+
+#endif

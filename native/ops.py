@@ -1,0 +1,94 @@
+"""Reads ops.def and writes ocirun/plan/ops.py from it: ``python3 native/ops.py > ocirun/plan/ops.py``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TYPES = {"u32": "int", "i32": "int", "u64": "int", "i64": "int", "str": "str", "strv": "Sequence[str]", "blob": "bytes"}
+STAGES = ("Outer stage", "PID 1")
+
+Field = tuple[str, str]
+
+
+def read(path: Path) -> list[tuple[str, str, list[Field]]]:
+    """(name, comment, fields) of every operation, in order."""
+    text = path.read_text()
+    found = []
+    for match in re.finditer(r"/\*(.*?)\*/|^OP\((\w+)(?:, ([^\n]*))?\)$", text, re.S | re.M):
+        if match[1] is not None:
+            comment = " ".join(line.strip().lstrip("*").strip() for line in match[1].splitlines()).strip()
+            continue
+        fields = [(name, kind) for kind, name in re.findall(r"F\((\w+), (\w+)\)", match[3] or "")]
+        found.append((match[2], comment, fields))
+        comment = ""
+    return found
+
+
+def write(operations: list[tuple[str, str, list[Field]]]) -> str:
+    """The text of ocirun/plan/ops.py."""
+    out = [HEAD]
+    out.append("FIELDS: dict[str, tuple[tuple[str, str], ...]] = {")
+    for name, _, fields in operations:
+        inner = ", ".join(f'("{field}", "{kind}")' for field, kind in fields)
+        out.append(f'    "{name}": ({inner}{"," if len(fields) == 1 else ""}),')
+    out.append("}\n")
+    for name, comment, fields in operations:
+        values = "".join(f"{field}, " for field, _ in fields)
+        arguments = "".join(f", {field}: {TYPES[kind]}" for field, kind in fields)
+        star = ", *" if fields else ""
+        out.append(f"\ndef {name}(who: str, pointer: str{star}{arguments}) -> Operation:")
+        if comment:
+            out.append(f'    """{comment}"""')
+        out.append(f'    return Operation((who, pointer, "{name}", ({values.rstrip() if len(fields) == 1 else values.rstrip(", ")})))\n')
+    return "\n".join(out).rstrip("\n") + "\n"
+
+
+HEAD = '''"""The operations of a plan. Written by native/ops.py from native/ops.def: change it there.
+
+An operation is a frozen record (who, pointer, name, values). ``who`` is "outer" or "init" for what the native init
+performs and "parent" for what the runtime itself does; ``pointer`` is the JSON pointer of the property of
+config.json that it comes from, "" for none. Operations of the parent (see build.py) have a name and values too,
+but no entry here: they are never encoded.
+"""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+NO_SLOT = 0xFFFFFFFF
+
+
+class Operation(tuple):  # type: ignore[type-arg]
+    """One thing that somebody does for a container."""
+
+    __slots__ = ()
+
+    @property
+    def who(self) -> str:
+        return self[0]  # type: ignore[no-any-return]
+
+    @property
+    def pointer(self) -> str:
+        return self[1]  # type: ignore[no-any-return]
+
+    @property
+    def name(self) -> str:
+        return self[2]  # type: ignore[no-any-return]
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        return self[3]  # type: ignore[no-any-return]
+
+    def fields(self) -> dict[str, Any]:
+        """The values by field name."""
+        return {name: value for (name, _), value in zip(FIELDS[self[2]], self[3], strict=True)}
+
+'''
+
+if __name__ == "__main__":
+    print(write(read(Path(__file__).with_name("ops.def"))), end="")

@@ -1,0 +1,25 @@
+"""Facts about the host that a plan depends on, probed once per command and passed on as data."""
+
+from __future__ import annotations
+
+from .record import Record
+
+
+class Hierarchy(Record):
+    """One mounted cgroup hierarchy (cgroups(7))."""
+
+    mountpoint: str  # "/sys/fs/cgroup/memory"
+    controllers: tuple[str, ...]  # ("cpu", "cpuacct"), ("name=systemd",), () for cgroup2
+    own: str  # the caller's own cgroup in it, "/" or "/user.slice/..."
+    root: str = "/"  # which directory of the hierarchy is mounted there (mountinfo field 4)
+
+
+class Host(Record):
+    """What the plan needs to know of the host."""
+
+    euid: int
+    in_user_namespace: bool  # the caller is in a user namespace other than the initial one
+    unified: bool  # cgroup2 alone at /sys/fs/cgroup
+    hierarchies: tuple[Hierarchy, ...]  # v1 (and hybrid): all v1 ones; unified: the one cgroup2
+    groups: tuple[int, ...] = ()  # supplementary groups of the caller
+    egid: int = 0

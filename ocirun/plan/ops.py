@@ -1,0 +1,356 @@
+"""The operations of a plan. Written by native/ops.py from native/ops.def: change it there.
+
+An operation is a frozen record (who, pointer, name, values). ``who`` is "outer" or "init" for what the native init
+performs and "parent" for what the runtime itself does; ``pointer`` is the JSON pointer of the property of
+config.json that it comes from, "" for none. Operations of the parent (see build.py) have a name and values too,
+but no entry here: they are never encoded.
+"""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+NO_SLOT = 0xFFFFFFFF
+
+
+class Operation(tuple):  # type: ignore[type-arg]
+    """One thing that somebody does for a container."""
+
+    __slots__ = ()
+
+    @property
+    def who(self) -> str:
+        return self[0]  # type: ignore[no-any-return]
+
+    @property
+    def pointer(self) -> str:
+        return self[1]  # type: ignore[no-any-return]
+
+    @property
+    def name(self) -> str:
+        return self[2]  # type: ignore[no-any-return]
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        return self[3]  # type: ignore[no-any-return]
+
+    def fields(self) -> dict[str, Any]:
+        """The values by field name."""
+        return {name: value for (name, _), value in zip(FIELDS[self[2]], self[3], strict=True)}
+
+
+FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
+    "open": (("path", "str"), ("flags", "u32"), ("slot", "u32")),
+    "open_tree": (("path", "str"), ("from_slot", "u32"), ("recursive", "u32"), ("slot", "u32")),
+    "enter_root": (("path", "str"),),
+    "oom_score_adj": (("value", "i32"),),
+    "raise_rlimit": (("resource", "u32"), ("hard", "u64")),
+    "setns": (("slot", "u32"), ("flags", "u32"), ("attempt", "u32")),
+    "unshare": (("flags", "u32"),),
+    "map_ids": (),
+    "become_root": (),
+    "time_offset": (("clock", "u32"), ("nanosecs", "u32"), ("secs", "i64")),
+    "join_cgroup": (("slot", "u32"),),
+    "reset_affinity": (),
+    "clone": (("cgroup_slot", "u32"), ("procs_slot", "u32")),
+    "new_session": (),
+    "keyring": (("name", "str"),),
+    "link_up": (("name", "str"),),
+    "propagation": (("flags", "u32"),),
+    "mount_root": (("path", "str"), ("slot", "u32")),
+    "use_root": (),
+    "mount": (("fstype", "str"), ("source", "str"), ("target", "str"), ("options", "strv"), ("ms_flags", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
+    "bind": (("source", "str"), ("slot", "u32"), ("recursive", "u32"), ("target", "str"), ("attr_set", "u32"), ("attr_clear", "u32"), ("rec_set", "u32"), ("rec_clear", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
+    "setattr": (("target", "str"), ("recursive", "u32"), ("attr_set", "u32"), ("attr_clear", "u32"), ("propagation", "u32")),
+    "mkdir": (("target", "str"), ("mode", "u32")),
+    "symlink": (("text", "str"), ("target", "str"), ("replace", "u32")),
+    "mknod": (("target", "str"), ("mode", "u32"), ("major", "u32"), ("minor", "u32"), ("uid", "u32"), ("gid", "u32")),
+    "bind_device": (("source", "str"), ("slot", "u32"), ("target", "str")),
+    "mounts_ready": (),
+    "hook": (("kind", "str"), ("path", "str"), ("args", "strv"), ("env", "strv"), ("timeout", "i32"), ("state_head", "str"), ("state_tail", "str")),
+    "pivot_root": (),
+    "move_root": (),
+    "chroot": (),
+    "root_propagation": (("flags", "u32"),),
+    "root_readonly": (),
+    "hostname": (("name", "str"),),
+    "domainname": (("name", "str"),),
+    "sysctl": (("path", "str"), ("value", "str")),
+    "mask": (("target", "str"),),
+    "readonly": (("target", "str"),),
+    "console": (("slot", "u32"), ("rows", "u32"), ("columns", "u32"), ("bind_console", "u32")),
+    "reopen_dev_null": (),
+    "own_stdio": (("uid", "u32"),),
+    "no_new_privs": (),
+    "bounding": (("keep", "u64"),),
+    "set_user": (("uid", "u32"), ("gid", "u32"), ("groups", "blob"), ("set_groups", "u32")),
+    "set_capabilities": (("effective", "u64"), ("permitted", "u64"), ("inheritable", "u64"), ("ambient", "u64")),
+    "umask": (("mask", "u32"),),
+    "chdir": (("path", "str"), ("required", "u32")),
+    "set_rlimit": (("resource", "u32"), ("pad", "u32"), ("soft", "u64"), ("hard", "u64")),
+    "seccomp": (("filter", "blob"), ("flags", "u32")),
+    "find_executable": (("name", "str"), ("env", "strv")),
+    "ready": (),
+    "wait_start": (("slot", "u32"),),
+    "exec": (("args", "strv"), ("env", "strv"), ("preserve", "u32"), ("uid", "u32")),
+}
+
+
+def open(who: str, pointer: str, *, path: str, flags: int, slot: int) -> Operation:
+    """open(2) of a host path; flags as for open(2), O_CLOEXEC is added."""
+    return Operation((who, pointer, "open", (path, flags, slot)))
+
+
+def open_tree(who: str, pointer: str, *, path: str, from_slot: int, recursive: int, slot: int) -> Operation:
+    """open_tree(2) with OPEN_TREE_CLONE: a detached copy of the mount at a host path, made a slave of its peers. With from_slot, the copy of what that descriptor holds (path is then only for messages)."""
+    return Operation((who, pointer, "open_tree", (path, from_slot, recursive, slot)))
+
+
+def enter_root(who: str, pointer: str, *, path: str) -> Operation:
+    """chdir(2) to a host path: the rootfs, so that its directory is found again in a new mount namespace (copy_mnt_ns carries the working directory over) without walking its path a second time."""
+    return Operation((who, pointer, "enter_root", (path,)))
+
+
+def oom_score_adj(who: str, pointer: str, *, value: int) -> Operation:
+    """Write /proc/self/oom_score_adj."""
+    return Operation((who, pointer, "oom_score_adj", (value,)))
+
+
+def raise_rlimit(who: str, pointer: str, *, resource: int, hard: int) -> Operation:
+    """Raise the hard limit (the soft one stays): CAP_SYS_RESOURCE counts only in the initial user namespace."""
+    return Operation((who, pointer, "raise_rlimit", (resource, hard)))
+
+
+def setns(who: str, pointer: str, *, slot: int, flags: int, attempt: int) -> Operation:
+    """setns(2). attempt 0: must succeed. 1: EPERM is put off. 2: what attempt 1 put off must succeed now; else nothing is done. Afterwards the slot is closed, unless put off. A pidfd takes several CLONE_NEW* flags at once."""
+    return Operation((who, pointer, "setns", (slot, flags, attempt)))
+
+
+def unshare(who: str, pointer: str, *, flags: int) -> Operation:
+    return Operation((who, pointer, "unshare", (flags,)))
+
+
+def map_ids(who: str, pointer: str) -> Operation:
+    """Become dumpable, ask the parent to write the id maps, wait, become undumpable again."""
+    return Operation((who, pointer, "map_ids", ()))
+
+
+def become_root(who: str, pointer: str) -> Operation:
+    """setresgid(0), setresuid(0), setgroups(0) where allowed: root of the user namespace just entered."""
+    return Operation((who, pointer, "become_root", ()))
+
+
+def time_offset(who: str, pointer: str, *, clock: int, nanosecs: int, secs: int) -> Operation:
+    """Write one line of /proc/self/timens_offsets."""
+    return Operation((who, pointer, "time_offset", (clock, nanosecs, secs)))
+
+
+def join_cgroup(who: str, pointer: str, *, slot: int) -> Operation:
+    """Write "0" to the open `tasks` (cgroup v1) or `cgroup.procs` (v2) of the slot."""
+    return Operation((who, pointer, "join_cgroup", (slot,)))
+
+
+def reset_affinity(who: str, pointer: str) -> Operation:
+    """All CPUs again, whatever the caller was bound to; the cpuset still holds."""
+    return Operation((who, pointer, "reset_affinity", ()))
+
+
+def clone(who: str, pointer: str, *, cgroup_slot: int, procs_slot: int) -> Operation:
+    """clone3(2) with CLONE_PARENT: PID 1, in the cgroup v2 directory of cgroup_slot if there is one. Where that is refused, PID 1 moves itself through procs_slot (its cgroup.procs, opened before). The outer stage ends here."""
+    return Operation((who, pointer, "clone", (cgroup_slot, procs_slot)))
+
+
+def new_session(who: str, pointer: str) -> Operation:
+    """setsid(2)."""
+    return Operation((who, pointer, "new_session", ()))
+
+
+def keyring(who: str, pointer: str, *, name: str) -> Operation:
+    """A session keyring of that name, searchable by its owner (keyctl(2))."""
+    return Operation((who, pointer, "keyring", (name,)))
+
+
+def link_up(who: str, pointer: str, *, name: str) -> Operation:
+    """Set the interface up (the loopback of a new network namespace)."""
+    return Operation((who, pointer, "link_up", (name,)))
+
+
+def propagation(who: str, pointer: str, *, flags: int) -> Operation:
+    """mount(2) of propagation flags (MS_SLAVE | MS_REC ...) on "/"."""
+    return Operation((who, pointer, "propagation", (flags,)))
+
+
+def mount_root(who: str, pointer: str, *, path: str, slot: int) -> Operation:
+    """The rootfs: attach the detached tree of the slot (or, with NO_SLOT, a recursive clone of the working directory) over the working directory; it becomes the root descriptor. Its parent mount is made private."""
+    return Operation((who, pointer, "mount_root", (path, slot)))
+
+
+def use_root(who: str, pointer: str) -> Operation:
+    """The root descriptor is the process's own root, for what enters a container: no mount."""
+    return Operation((who, pointer, "use_root", ()))
+
+
+def mount(who: str, pointer: str, *, fstype: str, source: str, target: str, options: Sequence[str], ms_flags: int, propagation: int, target_flags: int) -> Operation:
+    """A new file system instance: fsopen / fsconfig / fsmount / move_mount, or mount(2) where those are missing. options: "key=value" or "key". ms_flags: MS_* of mount(2), from which the MOUNT_ATTR_* follow. propagation: MS_* or 0. target_flags: see TARGET_* in init/plan.h. mode: of a target that has to be made (directories)."""
+    return Operation((who, pointer, "mount", (fstype, source, target, options, ms_flags, propagation, target_flags)))
+
+
+def bind(who: str, pointer: str, *, source: str, slot: int, recursive: int, target: str, attr_set: int, attr_clear: int, rec_set: int, rec_clear: int, propagation: int, target_flags: int) -> Operation:
+    """Attach a detached tree (slot) or a clone of a host path (NO_SLOT) at a target, which is made if missing, a directory or a file as the source is. attr_*: MOUNT_ATTR_* set and cleared on the top mount, rec_*: on all."""
+    return Operation((who, pointer, "bind", (source, slot, recursive, target, attr_set, attr_clear, rec_set, rec_clear, propagation, target_flags)))
+
+
+def setattr(who: str, pointer: str, *, target: str, recursive: int, attr_set: int, attr_clear: int, propagation: int) -> Operation:
+    """mount_setattr(2) on the mount at a target."""
+    return Operation((who, pointer, "setattr", (target, recursive, attr_set, attr_clear, propagation)))
+
+
+def mkdir(who: str, pointer: str, *, target: str, mode: int) -> Operation:
+    """A directory and its missing parents; what exists is left alone."""
+    return Operation((who, pointer, "mkdir", (target, mode)))
+
+
+def symlink(who: str, pointer: str, *, text: str, target: str, replace: int) -> Operation:
+    """symlinkat(2); what exists is left alone unless replace."""
+    return Operation((who, pointer, "symlink", (text, target, replace)))
+
+
+def mknod(who: str, pointer: str, *, target: str, mode: int, major: int, minor: int, uid: int, gid: int) -> Operation:
+    """A device node: mknodat, chown, chmod, checked by descriptor. What exists with the same type and number stays."""
+    return Operation((who, pointer, "mknod", (target, mode, major, minor, uid, gid)))
+
+
+def bind_device(who: str, pointer: str, *, source: str, slot: int, target: str) -> Operation:
+    """The host's device node bound at the target (user namespaces cannot mknod). slot: opened before, or NO_SLOT."""
+    return Operation((who, pointer, "bind_device", (source, slot, target)))
+
+
+def mounts_ready(who: str, pointer: str) -> Operation:
+    """Tell the parent that all mounts are attached and wait until it has run what belongs there (prestart and createRuntime hooks)."""
+    return Operation((who, pointer, "mounts_ready", ()))
+
+
+def hook(who: str, pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str], timeout: int, state_head: str, state_tail: str) -> Operation:
+    """One hook run by the init: fork, state on stdin, the group killed after timeout seconds (-1: none). kind is the hook's name; state_head + pid + state_tail is the state document."""
+    return Operation((who, pointer, "hook", (kind, path, args, env, timeout, state_head, state_tail)))
+
+
+def pivot_root(who: str, pointer: str) -> Operation:
+    """pivot_root(2) into the root descriptor; move: mount(MS_MOVE) and chroot; chroot: only that."""
+    return Operation((who, pointer, "pivot_root", ()))
+
+
+def move_root(who: str, pointer: str) -> Operation:
+    return Operation((who, pointer, "move_root", ()))
+
+
+def chroot(who: str, pointer: str) -> Operation:
+    return Operation((who, pointer, "chroot", ()))
+
+
+def root_propagation(who: str, pointer: str, *, flags: int) -> Operation:
+    """The root mount read-only (and its propagation as asked, MS_* or 0, before)."""
+    return Operation((who, pointer, "root_propagation", (flags,)))
+
+
+def root_readonly(who: str, pointer: str) -> Operation:
+    return Operation((who, pointer, "root_readonly", ()))
+
+
+def hostname(who: str, pointer: str, *, name: str) -> Operation:
+    return Operation((who, pointer, "hostname", (name,)))
+
+
+def domainname(who: str, pointer: str, *, name: str) -> Operation:
+    return Operation((who, pointer, "domainname", (name,)))
+
+
+def sysctl(who: str, pointer: str, *, path: str, value: str) -> Operation:
+    """Write to /proc/sys/PATH through a private procfs."""
+    return Operation((who, pointer, "sysctl", (path, value)))
+
+
+def mask(who: str, pointer: str, *, target: str) -> Operation:
+    """Hide a path: /dev/null over files, a shared empty read-only tmpfs over directories; a missing one is ignored."""
+    return Operation((who, pointer, "mask", (target,)))
+
+
+def readonly(who: str, pointer: str, *, target: str) -> Operation:
+    """Bind a path over itself read-only; a missing one is ignored."""
+    return Operation((who, pointer, "readonly", (target,)))
+
+
+def console(who: str, pointer: str, *, slot: int, rows: int, columns: int, bind_console: int) -> Operation:
+    """A new pty of the container's devpts: the slave becomes stdio and the controlling terminal, and /dev/console when bind_console; the master goes through the socket of the slot."""
+    return Operation((who, pointer, "console", (slot, rows, columns, bind_console)))
+
+
+def reopen_dev_null(who: str, pointer: str) -> Operation:
+    """stdio that is the host's /dev/null is opened again in the container."""
+    return Operation((who, pointer, "reopen_dev_null", ()))
+
+
+def own_stdio(who: str, pointer: str, *, uid: int) -> Operation:
+    """fchown 0, 1, 2 to the user, as far as they are not /dev/null or shared."""
+    return Operation((who, pointer, "own_stdio", (uid,)))
+
+
+def no_new_privs(who: str, pointer: str) -> Operation:
+    """prctl(PR_SET_NO_NEW_PRIVS)."""
+    return Operation((who, pointer, "no_new_privs", ()))
+
+
+def bounding(who: str, pointer: str, *, keep: int) -> Operation:
+    """Keep only these in the bounding set (bit N is capability N)."""
+    return Operation((who, pointer, "bounding", (keep,)))
+
+
+def set_user(who: str, pointer: str, *, uid: int, gid: int, groups: bytes, set_groups: int) -> Operation:
+    """setgroups, setresgid, setresuid with the capabilities kept."""
+    return Operation((who, pointer, "set_user", (uid, gid, groups, set_groups)))
+
+
+def set_capabilities(who: str, pointer: str, *, effective: int, permitted: int, inheritable: int, ambient: int) -> Operation:
+    return Operation((who, pointer, "set_capabilities", (effective, permitted, inheritable, ambient)))
+
+
+def umask(who: str, pointer: str, *, mask: int) -> Operation:
+    return Operation((who, pointer, "umask", (mask,)))
+
+
+def chdir(who: str, pointer: str, *, path: str, required: int) -> Operation:
+    """chdir(2) inside the container, verified by getcwd(2) to be inside the root. required 0: EACCES is put off to the second chdir, after set_user."""
+    return Operation((who, pointer, "chdir", (path, required)))
+
+
+def set_rlimit(who: str, pointer: str, *, resource: int, pad: int, soft: int, hard: int) -> Operation:
+    return Operation((who, pointer, "set_rlimit", (resource, pad, soft, hard)))
+
+
+def seccomp(who: str, pointer: str, *, filter: bytes, flags: int) -> Operation:
+    """seccomp(2) SECCOMP_SET_MODE_FILTER; filter: struct sock_filter[]."""
+    return Operation((who, pointer, "seccomp", (filter, flags)))
+
+
+def find_executable(who: str, pointer: str, *, name: str, env: Sequence[str]) -> Operation:
+    """Find the executable as execvp(3) would in PATH of env, check it (exists, regular, executable, ELF interpreter, #! line) and keep it open."""
+    return Operation((who, pointer, "find_executable", (name, env)))
+
+
+def ready(who: str, pointer: str) -> Operation:
+    """Tell the parent that the container is created (or the process ready) and wait for its word."""
+    return Operation((who, pointer, "ready", ()))
+
+
+def wait_start(who: str, pointer: str, *, slot: int) -> Operation:
+    """Wait on the exec fifo of the slot for `start`."""
+    return Operation((who, pointer, "wait_start", (slot,)))
+
+
+def exec(who: str, pointer: str, *, args: Sequence[str], env: Sequence[str], preserve: int, uid: int) -> Operation:
+    """execve of what find_executable found. Descriptors 3 .. 3+preserve-1 stay, all others close. home: HOME is set from the container's passwd when env has none."""
+    return Operation((who, pointer, "exec", (args, env, preserve, uid)))
