@@ -1,0 +1,36 @@
+"""The speed that is asked for, as a test: `pytest -m bench`. The figures are printed with -s."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import bench
+
+pytestmark = [
+    pytest.mark.bench,
+    pytest.mark.skipif(os.geteuid() != 0, reason="containers are created as root"),
+]
+
+
+def test_targets() -> None:
+    """Every target of bench.py, with and without pauses, with and without Docker's seccomp profile."""
+    programs = bench.runtimes(["ocirun", "runc", "crun"])
+    assert "ocirun" in programs, "ocirun is not installed"
+    assert "runc" in programs, "runc is what ocirun is compared with"
+    results = bench.measure(
+        programs,
+        rounds=int(os.environ.get("OCIRUN_BENCH_ROUNDS", "15")),
+        profiles=["spec", "docker"] if bench.seccomp_profile() is not None else ["spec"],
+        pauses=[0.0, 0.1],
+        sections=set(bench.SECTIONS),
+        verbs=set(bench.VERBS),
+    )
+    print(bench.report(results, list(programs)))
+    failed = bench.misses(results)
+    assert not failed, "\n".join(failed)
