@@ -1,0 +1,124 @@
+"""Builds everything that is C.
+
+As a library it is what setup.py uses: ``sys_extension`` and ``seccomp_extension`` are cffi API-mode builders, and
+``build_static`` compiles a static program. As a program it builds a checkout in place, for development::
+
+    python native/build.py                  # ocirun/_sys*.so, _seccomp*.so, ocirun-init; build/bin/ocirun
+    CC=aarch64-linux-gnu-gcc python native/build.py --static DIR     # only the static programs, into DIR
+
+CC chooses the compiler of the static programs: musl-gcc where it is installed (a tenth of the memory that glibc's
+start-up costs in every waiting container), else gcc. CFLAGS are appended.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cffi import FFI
+
+# setuptools wants relative paths, and runs in the directory of setup.py.
+NATIVE = Path(os.path.relpath(__file__)).parent
+
+WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+STATIC = ["-Os", "-fstack-protector-strong", "-fno-pie", "-no-pie", "-static", "-s"]
+# Library code inlined by the headers of cffi's output is not ours to keep free of conversions.
+EXTENSION = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+
+
+def _extension(name: str, libraries: list[str]) -> FFI:
+    """A builder of ocirun._NAME from native/NAME.c and NAME.h: one header, included by C and read by cffi."""
+    from cffi import FFI  # needed at build time only; static programs are built without it
+
+    header = NATIVE / f"{name}.h"
+    builder = FFI()
+    builder.cdef(header.read_text())
+    builder.set_source(
+        f"ocirun._{name}",
+        f'#include "{header.name}"',
+        sources=[str(NATIVE / f"{name}.c")],
+        include_dirs=[str(NATIVE)],
+        depends=[str(header)],
+        libraries=libraries,
+        extra_compile_args=EXTENSION,
+    )
+    return builder
+
+
+def sys_extension() -> FFI:
+    """ocirun._sys: the system calls that the runtime needs beside those of posix."""
+    return _extension("sys", [])
+
+
+def seccomp_extension() -> FFI:
+    """ocirun._seccomp: libseccomp's compiler of filters."""
+    return _extension("seccomp", ["seccomp"])
+
+
+def extensions() -> list[str]:
+    """What setup.py passes as cffi_modules."""
+    return [f"native/build.py:{name}_extension" for name in ("sys", "seccomp") if (NATIVE / f"{name}.c").exists()]
+
+
+def compiler() -> list[str]:
+    """The command that compiles a static program."""
+    if os.environ.get("CC"):
+        return shlex.split(os.environ["CC"])
+    if shutil.which("musl-gcc"):
+        # musl comes without the kernel's headers; glibc's directories are searched last, for <linux/...> and <asm/...>.
+        multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+        return ["musl-gcc", "-idirafter", "/usr/include", "-idirafter", f"/usr/include/{multiarch}"]
+    return ["gcc"]
+
+
+def build_static(sources: list[Path], output: Path, defines: list[str]) -> None:
+    """Compile a static program.
+
+    Raises SystemExit with the compiler's name where it fails; its own messages are on stderr by then.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    flags = shlex.split(os.environ.get("CFLAGS", ""))
+    command = [*compiler(), *WARNINGS, *STATIC, *defines, "-o", str(output), *map(str, sources), *flags]
+    try:
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"cannot build {output.name} with {command[0]}: {error}") from error
+
+
+def build_init(directory: Path) -> Path:
+    """ocirun-init, what every container starts as."""
+    output = directory / "ocirun-init"
+    sources = sorted((NATIVE / "init").glob("*.c"))
+    if sources:
+        build_static(sources, output, [])
+    return output
+
+
+def build_launcher(directory: Path) -> Path:
+    """The `ocirun` of a bin directory, for the Python that runs this."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    output = directory / "ocirun"
+    build_static([NATIVE / "launcher" / "launcher.c"], output, [f'-DPYTHON_VERSION="{version}"'])
+    return output
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["--static"] and len(arguments) == 2:
+        build_init(Path(arguments[1]))
+        build_launcher(Path(arguments[1]))
+        return
+    if arguments:
+        raise SystemExit(__doc__)
+    top = Path(__file__).resolve().parent.parent
+    subprocess.run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], cwd=top, check=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
