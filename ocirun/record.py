@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, dataclass_transform
+    from typing import Any, ClassVar, dataclass_transform
 else:
 
     def dataclass_transform(**_: object):
@@ -36,7 +36,7 @@ class Record(metaclass=_RecordMeta):
     """Base of all records. Keyword arguments only; equality, repr and replace() by field."""
 
     if TYPE_CHECKING:
-        _fields: dict[str, Any]
+        _fields: ClassVar[dict[str, Any]]
 
     __slots__ = ()
 
@@ -62,3 +62,13 @@ class Record(metaclass=_RecordMeta):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{f}={getattr(self, f)!r}' for f in self._fields)})"
+
+
+def replace(record: R, **changes: Any) -> R:
+    """A copy with other values in the fields named.
+
+    :raises TypeError: no such field
+    """
+    values = {field: getattr(record, field) for field in record._fields}
+    values.update(changes)
+    return type(record)(**values)
