@@ -131,21 +131,55 @@ SIGNALS: dict[str, int] = {
 """signal(7), without "SIG" in front"""
 
 SECCOMP_ARCHITECTURES: frozenset[str] = frozenset(
-    """
-    SCMP_ARCH_X86 SCMP_ARCH_X86_64 SCMP_ARCH_X32 SCMP_ARCH_ARM SCMP_ARCH_AARCH64 SCMP_ARCH_LOONGARCH64 SCMP_ARCH_M68K
-    SCMP_ARCH_MIPS SCMP_ARCH_MIPS64 SCMP_ARCH_MIPS64N32 SCMP_ARCH_MIPSEL SCMP_ARCH_MIPSEL64 SCMP_ARCH_MIPSEL64N32
-    SCMP_ARCH_PPC SCMP_ARCH_PPC64 SCMP_ARCH_PPC64LE SCMP_ARCH_S390 SCMP_ARCH_S390X SCMP_ARCH_SH SCMP_ARCH_SHEB
-    SCMP_ARCH_PARISC SCMP_ARCH_PARISC64 SCMP_ARCH_RISCV64
-    """.split()
+    (
+        "SCMP_ARCH_X86",
+        "SCMP_ARCH_X86_64",
+        "SCMP_ARCH_X32",
+        "SCMP_ARCH_ARM",
+        "SCMP_ARCH_AARCH64",
+        "SCMP_ARCH_LOONGARCH64",
+        "SCMP_ARCH_M68K",
+        "SCMP_ARCH_MIPS",
+        "SCMP_ARCH_MIPS64",
+        "SCMP_ARCH_MIPS64N32",
+        "SCMP_ARCH_MIPSEL",
+        "SCMP_ARCH_MIPSEL64",
+        "SCMP_ARCH_MIPSEL64N32",
+        "SCMP_ARCH_PPC",
+        "SCMP_ARCH_PPC64",
+        "SCMP_ARCH_PPC64LE",
+        "SCMP_ARCH_S390",
+        "SCMP_ARCH_S390X",
+        "SCMP_ARCH_SH",
+        "SCMP_ARCH_SHEB",
+        "SCMP_ARCH_PARISC",
+        "SCMP_ARCH_PARISC64",
+        "SCMP_ARCH_RISCV64",
+    )
 )
 SECCOMP_ACTIONS: frozenset[str] = frozenset(
-    """
-    SCMP_ACT_KILL SCMP_ACT_KILL_PROCESS SCMP_ACT_KILL_THREAD SCMP_ACT_TRAP SCMP_ACT_ERRNO SCMP_ACT_TRACE SCMP_ACT_ALLOW
-    SCMP_ACT_LOG SCMP_ACT_NOTIFY
-    """.split()
+    (
+        "SCMP_ACT_KILL",
+        "SCMP_ACT_KILL_PROCESS",
+        "SCMP_ACT_KILL_THREAD",
+        "SCMP_ACT_TRAP",
+        "SCMP_ACT_ERRNO",
+        "SCMP_ACT_TRACE",
+        "SCMP_ACT_ALLOW",
+        "SCMP_ACT_LOG",
+        "SCMP_ACT_NOTIFY",
+    )
 )
 SECCOMP_OPERATORS: frozenset[str] = frozenset(
-    "SCMP_CMP_NE SCMP_CMP_LT SCMP_CMP_LE SCMP_CMP_EQ SCMP_CMP_GE SCMP_CMP_GT SCMP_CMP_MASKED_EQ".split()
+    (
+        "SCMP_CMP_NE",
+        "SCMP_CMP_LT",
+        "SCMP_CMP_LE",
+        "SCMP_CMP_EQ",
+        "SCMP_CMP_GE",
+        "SCMP_CMP_GT",
+        "SCMP_CMP_MASKED_EQ",
+    )
 )
 SECCOMP_FLAGS: dict[str, int] = {
     "SECCOMP_FILTER_FLAG_TSYNC": 1,
@@ -200,8 +234,10 @@ MEMORY_POLICY_FLAGS: dict[str, int] = {
 PERSONALITIES: dict[str, int] = {"LINUX": 0x0000, "LINUX32": 0x0008}
 """personality(2)"""
 
-PROPAGATIONS: frozenset[str] = frozenset(("private", "shared", "slave", "unbindable"))
-"""linux.rootfsPropagation as config-linux.md has it"""
+PROPAGATIONS: frozenset[str] = frozenset(
+    ("private", "shared", "slave", "unbindable", "rprivate", "rshared", "rslave", "runbindable")
+)
+"""linux.rootfsPropagation; config-linux.md has the first four, engines write the recursive ones too"""
 
 CLOCKS: dict[str, int] = {"monotonic": 1, "boottime": 7}
 """The clocks that a time namespace offsets, <linux/time.h>"""
