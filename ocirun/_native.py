@@ -1,0 +1,39 @@
+"""The parent side's system calls (native/sys.c), typed once for mypy.
+
+Every function returns a descriptor, a pid or 0, or a negative errno: see native/sys.c for what each does.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Lib(Protocol):
+        """native/sys.h."""
+
+        def sys_program(self, source: int, directory: bytes, first_rung: int, rung: Any) -> int: ...
+        def sys_spawn(
+            self, program: int, argv: Any, envp: Any, base: int, descriptors: Any, count: int, pidfd: Any
+        ) -> int: ...
+        def sys_bpf_prog_load(self, instructions: Any, count: int, log: Any, log_size: int) -> int: ...
+        def sys_bpf_attach_device(self, cgroup: int, program: int, flags: int) -> int: ...
+        def sys_setns(self, descriptor: int, flags: int) -> int: ...
+        def sys_close_range_cloexec(self, first: int) -> int: ...
+
+    class FFI(Protocol):
+        """What is used of cffi.FFI."""
+
+        NULL: Any
+
+        def new(self, ctype: str, init: Any = None) -> Any: ...
+        def buffer(self, data: Any, size: int = -1) -> Any: ...
+        def string(self, data: Any) -> bytes: ...
+        def from_buffer(self, data: Any) -> Any: ...
+
+    lib: Lib
+    ffi: FFI
+else:
+    from ._sys import ffi, lib
+
+__all__ = ["ffi", "lib"]
