@@ -1,0 +1,53 @@
+"""What the runtime reads of processes in the host's /proc (proc_pid_stat(5))."""
+
+from __future__ import annotations
+
+import posix
+
+
+def read_file(path: str) -> bytes:
+    """A whole file.
+
+    :raises OSError: as open(2) and read(2)
+    """
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        data = posix.read(fd, 65536)
+        if len(data) < 4096:  # procfs gives less than asked for only at the end
+            return data
+        parts = [data]
+        while data:
+            data = posix.read(fd, 1 << 20)
+            parts.append(data)
+        return b"".join(parts)
+    finally:
+        posix.close(fd)
+
+
+def process_stat(pid: int) -> tuple[str, int]:
+    """The state letter ("R", "S", "Z" ...) and the start time, in clock ticks since boot.
+
+    The start time tells a process from a later one with the same pid.
+
+    :raises ProcessLookupError: no such process
+    """
+    try:
+        stat = read_file(f"/proc/{pid}/stat")
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return fields[0].decode(), int(fields[19])
+
+
+def is_alive(pid: int, start_time: int) -> bool:
+    """Whether that very process exists and is not a zombie.
+
+    Asked of /proc, because kill(pid, 0) says nothing of zombies, and EPERM for the living.
+    """
+    if pid <= 0:
+        return False
+    try:
+        state, started = process_stat(pid)
+    except ProcessLookupError:
+        return False
+    return started == start_time and state not in "ZX"

@@ -1,0 +1,266 @@
+"""The containers on disk: <root>/<id>/, mode 0711.
+
+    state        what later commands need, below
+    config.json  the bundle's, as it was at create: `exec` and the poststop hooks take it from here
+    exec.fifo    PID 1 waits on it; removed by `start`
+
+``state`` is a sequence of KEY=VALUE entries, each ended by NUL (as environ in proc(5)), so that a few lines of C read
+it; it is replaced by rename(2), never changed. No fsync: containers do not outlive the kernel, so neither need this.
+The status of a container is not in it, since it would go stale: see lifecycle/status.py.
+
+    ocirun=1                       the version of this format; always first
+    id= bundle= rootfs= created=   as in the state document
+    pid= start=                    PID 1 and its start time in clock ticks, 0 while there is none
+    uid=                           who created the container
+    shared-pid=1                   it has no pid namespace of its own: killing PID 1 does not kill the rest
+    hooks=poststart,poststop       which of these it has
+    cgroup=CONTROLLERS:DIR:MOUNT   each of its cgroup directories (none in CONTROLLERS: cgroup v2)
+    document=...                   the state document from "bundle" to the end
+"""
+
+from __future__ import annotations
+
+import fcntl
+import posix
+
+from .cgroup.driver import CgroupDir
+from .errors import ContainerExists, ContainerNotFound, HostError, UsageError, reason_of
+from .procfs import read_file
+from .record import Record
+
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+class Entry(Record):
+    """The content of a state file; see the module's docstring."""
+
+    id: str
+    bundle: str
+    rootfs: str
+    created: str
+    document: str
+    uid: int
+    pid: int = 0
+    start: int = 0
+    shared_pid: bool = False
+    hooks: tuple[str, ...] = ()
+    cgroup: tuple[CgroupDir, ...] = ()
+
+
+def check_id(id: str) -> None:
+    """As runc: [A-Za-z0-9_+.-]+, not "." or "..".
+
+    :raises UsageError: otherwise
+    """
+    if not id:
+        raise UsageError("container id cannot be empty")
+    if id in (".", "..") or not _ID_CHARACTERS.issuperset(id) or len(id) > 1024:
+        raise UsageError("invalid container ID format")
+
+
+def directory(root: str, id: str) -> str:
+    """Where a container's files are."""
+    return f"{root}/{id}"
+
+
+def claim(root: str, id: str) -> int:
+    """Take the id: make the container's directory. Returns its descriptor, locked.
+
+    :raises ContainerExists: it is taken
+    :raises HostError: the directory cannot be made
+    """
+    check_id(id)
+    path = directory(root, id)
+    try:
+        try:
+            posix.mkdir(path, 0o711)
+        except FileNotFoundError:
+            _make_root(root)
+            posix.mkdir(path, 0o711)
+    except FileExistsError:
+        raise ContainerExists(id) from None
+    except OSError as error:
+        raise HostError(f"make the container's directory {path}: {reason_of(error.errno or 0)}") from None
+    posix.chmod(path, 0o711)  # whatever the umask
+    fd = lock(root, id)
+    if posix.fstat(fd).st_nlink == 0:  # `delete --force` came in between
+        posix.close(fd)
+        raise ContainerExists(id)
+    return fd
+
+
+def _make_root(root: str) -> None:
+    """mkdir -p, mode 0700."""
+    made = ""
+    for part in root.split("/"):
+        made += part + "/"
+        try:
+            posix.mkdir(made, 0o700)
+        except FileExistsError:
+            pass
+
+
+def lock(root: str, id: str) -> int:
+    """The container's directory, opened and locked: one command at a time changes a container.
+
+    Held until the descriptor is closed.
+
+    :raises ContainerNotFound: there is none
+    """
+    check_id(id)
+    try:
+        fd = posix.open(directory(root, id), posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ContainerNotFound(id) from None
+    except OSError as error:
+        raise HostError(f"open {directory(root, id)}: {reason_of(error.errno or 0)}") from None
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def is_locked(root: str, id: str) -> bool:
+    """Whether some command is at work on the container."""
+    try:
+        fd = posix.open(directory(root, id), posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        posix.close(fd)
+    return False
+
+
+def load(root: str, id: str) -> Entry:
+    """Read a container's state file.
+
+    :raises ContainerNotFound: there is none (or its create was killed before it was written)
+    :raises HostError: it cannot be read, or is of another format
+    """
+    check_id(id)
+    path = f"{root}/{id}/state"
+    try:
+        data = read_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ContainerNotFound(id) from None
+    except OSError as error:
+        raise HostError(f"read {path}: {reason_of(error.errno or 0)}") from None
+    single: dict[str, str] = {}
+    cgroup = []
+    for item in data.decode("utf-8", "surrogateescape").split("\0")[:-1]:
+        key, _, value = item.partition("=")
+        if key == "cgroup":
+            controllers, where, mountpoint = value.split("\t")
+            cgroup.append(
+                CgroupDir(
+                    controllers=tuple(controllers.split(",")) if controllers else (),
+                    path=where,
+                    mountpoint=mountpoint,
+                )
+            )
+        else:
+            single[key] = value
+    if single.get("ocirun") != "1":
+        raise HostError(f"{path}: expected a state file of version 1, found version {single.get('ocirun', 'none')}")
+    return Entry(
+        id=single["id"],
+        bundle=single["bundle"],
+        rootfs=single["rootfs"],
+        created=single["created"],
+        document=single["document"],
+        uid=int(single["uid"]),
+        pid=int(single["pid"]),
+        start=int(single["start"]),
+        shared_pid="shared-pid" in single,
+        hooks=tuple(single["hooks"].split(",")) if "hooks" in single else (),
+        cgroup=tuple(cgroup),
+    )
+
+
+def config(root: str, id: str) -> bytes:
+    """config.json as it was at create.
+
+    :raises HostError: it cannot be read
+    """
+    path = f"{root}/{id}/config.json"
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise HostError(f"read {path}: {reason_of(error.errno or 0)}") from None
+
+
+def save(root: str, entry: Entry) -> None:
+    """Write or replace a container's state file.
+
+    :raises HostError: it cannot be written
+    """
+    items = [
+        "ocirun=1",
+        f"id={entry.id}",
+        f"pid={entry.pid}",
+        f"start={entry.start}",
+        f"uid={entry.uid}",
+        f"bundle={entry.bundle}",
+        f"rootfs={entry.rootfs}",
+        f"created={entry.created}",
+    ]
+    if entry.shared_pid:
+        items.append("shared-pid=1")
+    if entry.hooks:
+        items.append(f"hooks={','.join(entry.hooks)}")
+    items.extend(f"cgroup={','.join(d.controllers)}\t{d.path}\t{d.mountpoint}" for d in entry.cgroup)
+    items.append(f"document={entry.document}")
+    write_file(f"{root}/{entry.id}/state", "".join(f"{item}\0" for item in items).encode("utf-8", "surrogateescape"))
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a file of ours whole or not at all (temporary file and rename), mode 0600.
+
+    :raises HostError: it cannot be written; the temporary file is gone
+    """
+    temporary = f"{path}.new"
+    try:
+        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+        try:
+            left = data
+            while left:
+                left = left[posix.write(fd, left) :]
+        finally:
+            posix.close(fd)
+        posix.rename(temporary, path)
+    except OSError as error:
+        try:
+            posix.unlink(temporary)
+        except OSError:
+            pass
+        raise HostError(f"write {path}: {reason_of(error.errno or 0)}") from None
+
+
+def remove(root: str, id: str) -> None:
+    """Remove a container's directory with everything that this runtime puts into it; the id is free then."""
+    path = directory(root, id)
+    try:
+        names = posix.listdir(path)
+    except FileNotFoundError:
+        return
+    # The state file last: what is killed in between must still be found by `delete --force`.
+    for name in sorted(names, key=lambda name: name == "state"):
+        try:
+            posix.unlink(f"{path}/{name}")
+        except FileNotFoundError:
+            pass
+    try:
+        posix.rmdir(path)
+    except FileNotFoundError:
+        pass
+
+
+def ids(root: str) -> list[str]:
+    """The ids below the root directory, sorted; also those whose create was killed."""
+    try:
+        names = posix.listdir(root)
+    except FileNotFoundError:
+        return []
+    return sorted(filter(_ID_CHARACTERS.issuperset, names))
