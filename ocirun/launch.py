@@ -1,0 +1,301 @@
+"""Runs a plan: performs the parent's operations, spawns the init for the others, and talks with it (wire.h)."""
+
+from __future__ import annotations
+
+import _socket
+import posix
+
+from . import steps, wire
+from ._native import ffi, lib
+from .cgroup import driver
+from .cgroup.driver import CgroupDir
+from .errors import Error, HostError, OperationError, reason_of
+from .plan.build import Plan
+from .plan.encode import encode
+from .plan.ops import Operation
+from .procfs import read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INIT = __file__.rpartition("/")[0] + "/ocirun-init"
+ENVIRONMENT: tuple[bytes, ...] = ()  # of the init; a test build of it takes orders from there
+
+
+class Launch:
+    """One run of a plan, from the spawn to the exec.
+
+    ``pid`` is the container's PID 1 (or the process of `exec`): a child of this process.
+    """
+
+    def __init__(self, plan: Plan, verb: str, work_directory: str) -> None:
+        self.plan = plan
+        self.verb = verb
+        self.work_directory = work_directory
+        self.pid = 0
+        self._outer = 0
+        self._socket: _socket.socket | None = None
+        self._after: dict[str, list[Operation]] = {}
+        self._encoded: list[Operation] = []
+        last = ""
+        for operation in plan.operations:
+            if operation[0] == "parent":
+                self._after.setdefault(last, []).append(operation)
+            else:
+                last = operation[2] if operation[2] in ("map_ids", "mounts_ready", "ready", "exec") else "started"
+                self._encoded.append(operation)
+
+    # what the parent does itself
+
+    def prepare(self) -> None:
+        """The operations before the init exists: the cgroup and its limits."""
+        operations = self._after.get("", ())
+        if operations:
+            driver.perform(self.plan.cgroup, operations)
+
+    def parent_operations(self, after: str) -> list[Operation]:
+        """Those that follow the init's operation of that name."""
+        return self._after.get(after, [])
+
+    # the init
+
+    def spawn(self, descriptors: dict[str, int], preserve: int) -> None:
+        """Start the init with the plan.
+
+        :param descriptors: for each name of plan.inherited
+        :param preserve: how many descriptors from 3 on the container gets
+        :raises HostError: the init cannot be executed
+        """
+        steps.reach(f"{self.verb}.spawn")
+        ours, theirs = wire.pair()
+        program = plan_fd = -1
+        try:
+            program = _program(self.work_directory)
+            plan_fd = _plan_descriptor(encode(self.plan))
+            passed = [theirs.fileno(), plan_fd, *(descriptors[name] for name in self.plan.inherited)]
+            base = 3 + preserve
+            words = [b"ocirun-init", str(base).encode(), str(len(self.plan.inherited)).encode()]
+            argv = [ffi.new("char[]", word) for word in words]
+            envp = [ffi.new("char[]", word) for word in ENVIRONMENT]
+            pidfd = ffi.new("int *", -1)
+            pid = lib.sys_spawn(
+                program,
+                ffi.new("char *[]", [*argv, ffi.NULL]),
+                ffi.new("char *[]", [*envp, ffi.NULL]),
+                base,
+                ffi.new("int[]", passed),
+                len(passed),
+                pidfd,
+            )
+            if pid < 0:
+                raise HostError(_why_not_executable(-pid, self.work_directory))
+            posix.close(pidfd[0])
+            self._outer = pid
+            self._socket, ours = ours, None  # type: ignore[assignment]
+        finally:
+            theirs.close()
+            if ours is not None:
+                ours.close()
+            for fd in (program, plan_fd):
+                if fd >= 0:
+                    posix.close(fd)
+
+    def run(self, on_maps: Callable[[int], None], on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> None:
+        """Go on until the init says READY.
+
+        :raises OperationError: one of its operations failed
+        :raises Error: it died, or what a callback raises
+        """
+        sock = self._socket
+        assert sock is not None
+        try:
+            while True:
+                kind, arg = wire.receive(sock)
+                if kind == wire.MAPS:
+                    on_maps(self._outer)
+                    wire.acknowledge(sock)
+                elif kind == wire.PID:
+                    self.pid = arg
+                    self._reap_outer()
+                    on_pid(arg)
+                    wire.acknowledge(sock, arg)
+                elif kind == wire.MOUNTS:
+                    on_mounts()
+                    wire.acknowledge(sock)
+                elif kind == wire.READY:
+                    return
+        except wire.Failure as failure:
+            raise self._operation_error(failure) from None
+        except wire.Gone:
+            raise self._death() from None
+
+    def release(self, wait_for_exec: bool) -> None:
+        """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for.
+
+        :raises OperationError: the exec failed
+        :raises Error: it died
+        """
+        sock = self._socket
+        assert sock is not None
+        try:
+            wire.acknowledge(sock)
+            if wait_for_exec:
+                try:
+                    wire.receive(sock)
+                except wire.Gone:
+                    pass  # close-on-exec: it has happened
+        except wire.Failure as failure:
+            raise self._operation_error(failure) from None
+        except wire.Gone:
+            raise self._death() from None
+        finally:
+            sock.close()
+            self._socket = None
+
+    def abandon(self) -> None:
+        """Kill and reap what is left of the init after a failure."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        for pid in (self.pid, self._outer):
+            if pid:
+                try:
+                    posix.kill(pid, 9)
+                except ProcessLookupError:
+                    pass
+                _reap(pid)
+        self.pid = self._outer = 0
+
+    def _reap_outer(self) -> None:
+        _reap(self._outer)
+        self._outer = 0
+
+    def _operation_error(self, failure: wire.Failure) -> Error:
+        from .plan.show import describe
+
+        if failure.index >= len(self.plan.operations):
+            return HostError(f"the init failed: {failure.text or reason_of(failure.errno)}")
+        operation = self.plan.operations[failure.index]
+        reason = reason_of(failure.errno) if failure.errno else ""
+        if failure.text:
+            reason = f"{failure.text}: {reason}" if reason else failure.text
+        return OperationError(describe(operation), operation.pointer, failure.errno, reason)
+
+    def _death(self) -> Error:
+        """The init ended without a word: why?"""
+        pid = self.pid or self._outer
+        status = _reap(pid)
+        self.pid = self._outer = 0
+        if driver.oom_killed(self.plan.cgroup):
+            return HostError("container init was OOM-killed (memory limit too low?)")
+        code = posix.waitstatus_to_exitcode(status)
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
+        return HostError(f"container init {how} before the container was created")
+
+
+def write_id_maps(pid: int, operations: list[Operation]) -> None:
+    """Perform uid_map, gid_map and setgroups_deny for the process, by newuidmap(1) where the kernel wants that.
+
+    :raises OperationError: the map is refused
+    """
+    for operation in operations:
+        name = operation.name
+        if name == "setgroups_deny":
+            _write(f"/proc/{pid}/setgroups", b"deny", operation)
+        elif name in ("uid_map", "gid_map"):
+            text = operation.values[0]
+            if posix.geteuid() == 0 or not _map_by_program(pid, f"new{name.replace('_', '')}", text, operation):
+                _write(f"/proc/{pid}/{name}", text.encode(), operation)
+
+
+def _write(path: str, data: bytes, operation: Operation) -> None:
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, data)  # one write(2): the kernel takes a map whole or not at all
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        from .plan.show import describe
+
+        raise OperationError(describe(operation), operation.pointer, error.errno or 0) from None
+
+
+def _map_by_program(pid: int, program: str, text: str, operation: Operation) -> bool:
+    """newuidmap or newgidmap, set-user-ID programs that map what /etc/subuid and /etc/subgid grant.
+
+    False when the one line maps only the caller's own id, which needs no privilege (user_namespaces(7)).
+    """
+    from .plan.show import describe
+
+    lines = [line.split() for line in text.splitlines()]
+    own = posix.geteuid() if program == "newuidmap" else posix.getegid()
+    if len(lines) == 1 and lines[0][1] == str(own) and lines[0][2] == "1":
+        return False
+    words = [program, str(pid), *(word for line in lines for word in line)]
+    for directory in ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"):
+        try:
+            child = posix.posix_spawn(f"{directory}/{program}", words, {})
+        except FileNotFoundError:
+            continue
+        status = posix.waitpid(child, 0)[1]
+        if status:
+            which = "uid" if program == "newuidmap" else "gid"
+            raise OperationError(
+                describe(operation), operation.pointer, 0, f"{program} refused: see /etc/sub{which} for what is granted"
+            )
+        return True
+    raise OperationError(
+        describe(operation), operation.pointer, 0, f"{program} not found: mapping more than one's own id needs it (uidmap package)"
+    )
+
+
+def _reap(pid: int) -> int:
+    """The wait status of a child that ends; 0 when the kernel has reaped it already (SIGCHLD ignored)."""
+    try:
+        return posix.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return 0
+
+
+def _program(directory: str) -> int:
+    """The init as a descriptor to execute; see sys_program in native/sys.c."""
+    try:
+        source = posix.open(INIT, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(f"open {INIT}: {reason_of(error.errno or 0)}") from None
+    try:
+        rung = ffi.new("int *")
+        fd = lib.sys_program(source, directory.encode("utf-8", "surrogateescape"), 0, rung)
+    finally:
+        posix.close(source)
+    if fd < 0:
+        raise HostError(_why_not_executable(-fd, directory))
+    return fd
+
+
+def _why_not_executable(errno: int, directory: str) -> str:
+    text = f"execute the container's init: {reason_of(errno)}"
+    try:
+        forbidden = int(read_file("/proc/sys/vm/memfd_noexec"))
+    except (OSError, ValueError):
+        forbidden = 0
+    if forbidden:
+        text += f" (sysctl vm.memfd_noexec={forbidden} forbids executable memory files, and {directory} does not allow execution either)"
+    return text
+
+
+def _plan_descriptor(data: bytes) -> int:
+    """A sealed memfd: what the decoder has checked stays as it was."""
+    import fcntl
+
+    fd = posix.memfd_create("ocirun-plan", posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING)
+    view = memoryview(data)
+    while view:
+        view = view[posix.write(fd, view) :]
+    fcntl.fcntl(fd, 1033, 15)  # F_ADD_SEALS: SEAL, SHRINK, GROW, WRITE
+    return fd
+
+
+__all__ = ["CgroupDir", "Launch", "write_id_maps"]
