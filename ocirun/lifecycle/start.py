@@ -1,0 +1,85 @@
+"""`start`: let the PID 1 of a created container exec the user's program (runtime-spec runtime.md, "Start")."""
+
+from __future__ import annotations
+
+import posix
+import select
+
+from .. import steps, store
+from ..errors import Error, HostError, StateError, reason_of
+from ..procfs import is_alive
+from .status import CREATED, STOPPED, status_of
+
+
+def start(root: str, id: str) -> None:
+    """Start a created container. Returns when the program has been executed.
+
+    :raises ContainerNotFound: no such container
+    :raises StateError: it is not created
+    :raises HookError: a startContainer or poststart hook failed
+    """
+    fd = store.lock(root, id)
+    try:
+        entry = store.load(root, id)
+        status = status_of(root, entry)
+        if status == STOPPED:
+            raise StateError("cannot start a container that has stopped")
+        if status != CREATED:
+            raise StateError("cannot start an already running container")
+        _open_the_way(root, entry)
+        if "poststart" in entry.hooks:
+            steps.reach("start.poststart")
+            from .hooked import poststart
+
+            poststart(root, entry)
+    finally:
+        posix.close(fd)
+
+
+def _open_the_way(root: str, entry: store.Entry) -> None:
+    """Write the byte that PID 1 waits for, then wait until its exec closes the other end of the fifo.
+
+    PID 1 holds the fifo for reading and writing, close-on-exec. When something fails after the byte (a startContainer
+    hook, the exec), it leaves the reason in the fifo before it exits: our own open end keeps that alive.
+    """
+    fifo = f"{root}/{entry.id}/exec.fifo"
+    steps.reach("start.fifo")
+    pidfd = -1
+    try:
+        try:
+            pidfd = posix.pidfd_open(entry.pid)
+        except ProcessLookupError:
+            raise StateError("cannot start a container that has stopped") from None
+        if not is_alive(entry.pid, entry.start):
+            raise StateError("cannot start a container that has stopped")
+        fd = posix.open(fifo, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, b"\0")
+            poll = select.poll()
+            poll.register(fd, 0)  # POLLERR needs no asking: nobody reads any more
+            poll.register(pidfd, select.POLLIN)
+            poll.poll()
+            left = _left_in(fifo)
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        raise HostError(f"open {fifo}: {reason_of(error.errno or 0)}") from None
+    finally:
+        if pidfd >= 0:
+            posix.close(pidfd)
+    if left == b"\0":
+        raise Error("container init died before it was started")
+    if left:
+        raise Error(left.decode("utf-8", "backslashreplace"))
+    steps.reach("start.unlink")
+    posix.unlink(fifo)
+
+
+def _left_in(fifo: str) -> bytes:
+    fd = posix.open(fifo, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    try:
+        return posix.read(fd, 4096)
+    except BlockingIOError:
+        return b""
+    finally:
+        posix.close(fd)

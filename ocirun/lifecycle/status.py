@@ -1,0 +1,35 @@
+"""The status of a container (runtime-spec runtime.md, "State"): found out at every question, never stored."""
+
+from __future__ import annotations
+
+import posix
+
+from .. import store
+from ..cgroup import driver
+from ..procfs import is_alive
+
+CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
+
+
+def status_of(root: str, entry: store.Entry) -> str:
+    """The status of the container that the entry describes.
+
+    :raises HostError: its state cannot be found out
+    """
+    if entry.pid == 0:
+        return CREATING if store.is_locked(root, entry.id) else STOPPED
+    if not is_alive(entry.pid, entry.start):
+        return STOPPED
+    if driver.frozen(entry.cgroup):
+        return PAUSED
+    return CREATED if _waits_for_start(root, entry.id) else RUNNING
+
+
+def _waits_for_start(root: str, id: str) -> bool:
+    """PID 1 holds the exec fifo open until its exec, so that a writer finds a reader just so long (fifo(7))."""
+    try:
+        fd = posix.open(f"{root}/{id}/exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    except OSError:  # ENOENT: started; ENXIO: nobody reads
+        return False
+    posix.close(fd)
+    return True
