@@ -71,7 +71,7 @@ def life(bundle: Path) -> None:
         show("delete", "--force", id)
     print("\nThe container is gone. What else there is to see:")
     print(f"  {OCIRUN} plan --bundle BUNDLE        what create would do, step by step")
-    print(f"  {Path(sys.prefix, 'bin', 'python')} docs/demo.py DIRECTORY      the same, and the bundle stays in DIRECTORY")
+    print(f"  {sys.executable} docs/demo.py DIRECTORY      the same, and the bundle stays in DIRECTORY")
 
 
 def main() -> None:

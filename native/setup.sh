@@ -67,13 +67,17 @@ packages() {
 	apt-get -q update
 	# Without their recommendations, and without starting the daemons that come with the engines.
 	policy=/usr/sbin/policy-rc.d
+	made=
 	if [ ! -e $policy ]; then
+		made=$policy
+		trap 'rm -f $made' EXIT
 		printf '#!/bin/sh\nexit 101\n' >$policy
 		chmod 755 $policy
-		trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 	fi
 	# shellcheck disable=SC2086
 	apt-get -q -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing
+	rm -f $made
+	trap - EXIT
 }
 
 # A CPython that is a program, not a script that looks for one (pyenv's shims cost ten times our start), and if

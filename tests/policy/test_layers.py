@@ -1,0 +1,158 @@
+"""Data flows one way: cli → lifecycle → what touches the kernel → plan → spec → errors. And nothing more is loaded
+at a start than is needed, because every import is paid by every container."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = REPOSITORY / "ocirun"
+
+# Every module or package below ocirun/ and its layer; a module imports only from its own layer and those after it.
+LAYERS = [
+    {"cli"},
+    {"__init__"},
+    {"lifecycle", "features"},
+    {"launch"},
+    {"store", "hooks", "console", "seccomp", "wire", "steps", "state"},
+    {"cgroup", "facts"},
+    {"procfs", "_native", "_sys", "_seccomp"},
+    {"plan"},
+    {"host"},
+    {"spec"},
+    {"load"},
+    {"errors"},
+    {"record"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+# Plans and specs are data: these touch nothing, so their modules may not even be able to.
+PURE = {"spec", "plan", "host", "errors", "record", "load"}
+# posix: open() and read() of load.py's input file, strerror() in errors.
+KERNEL = {"os", "posix", "fcntl", "_socket", "socket", "select", "subprocess", "ctypes"}
+KERNEL_ALLOWED = {("errors", "posix"), ("spec", "posix"), ("load", "posix")}
+
+# Slow to import, and so not on the way of any command but those that say why.
+HEAVY = {
+    "argparse", "asyncio", "collections", "contextlib", "ctypes", "dataclasses", "enum", "functools", "importlib",
+    "inspect", "json", "jsonschema", "logging", "pathlib", "re", "shutil", "signal", "socket", "struct", "subprocess",
+    "tempfile", "threading", "traceback", "typing", "os",
+}  # fmt: skip
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, top_level: bool) -> set[str]:
+    """The modules that a file imports, "ocirun.x" for our own; those only for the type checker do not count."""
+    tree = ast.parse(path.read_text())
+    package = ("ocirun", *path.relative_to(PACKAGE).parent.parts)
+    found = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for child in node.orelse:
+                visit(child)
+            return
+        if top_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module or "") if part)
+            if module == "ocirun":
+                found.update(f"ocirun.{alias.name}" for alias in node.names)
+            else:
+                found.add(module)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = name_of(path)
+    assert own in RANK, f"{own} has no layer yet: give it one in LAYERS"
+    for module in imports(path, top_level=False):
+        if module.startswith("ocirun."):
+            other = module.split(".")[1]
+            assert RANK[own] <= RANK[other], f"{path.name} (layer of {own}) imports {module}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_pure_modules_cannot_touch_the_kernel(path: Path) -> None:
+    own = name_of(path)
+    if own in PURE:
+        for module in imports(path, top_level=False) & KERNEL:
+            assert (own, module) in KERNEL_ALLOWED, f"{path.relative_to(PACKAGE)} imports {module}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_heavy_import_at_module_level(path: Path) -> None:
+    assert not imports(path, top_level=True) & HEAVY
+
+
+# What `ocirun state` loads beside what the bare interpreter has. A longer list is a slower command: think twice.
+STATE_MODULES = {
+    "fcntl",
+    "ocirun",
+    "ocirun.cgroup",
+    "ocirun.cgroup.driver",
+    "ocirun.cli",
+    "ocirun.cli.parse",
+    "ocirun.cli.state",
+    "ocirun.cli.table",
+    "ocirun.errors",
+    "ocirun.lifecycle",
+    "ocirun.lifecycle.state",
+    "ocirun.lifecycle.status",
+    "ocirun.procfs",
+    "ocirun.record",
+    "ocirun.state",
+    "ocirun.store",
+}
+
+
+def loaded(*arguments: str) -> set[str]:
+    """The modules that one command has loaded when it ends, without those that the interpreter starts with."""
+    code = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        f"sys.path.append({str(Path(sys.modules['ocirun'].__file__ or '').parents[1])!r})\n"
+        f"sys.path.append({str(Path(sys.prefix, 'lib', f'python3.{sys.version_info.minor}', 'site-packages'))!r})\n"
+        "import posix\n"
+        "real = posix._exit\n"
+        "def leave(code):\n"
+        "    sys.stderr.write('MODULES ' + ' '.join(sorted(set(sys.modules) - before)) + '\\n')\n"
+        "    sys.stderr.flush()\n"
+        "    real(code)\n"
+        "posix._exit = leave\n"
+        f"sys.argv = ['ocirun', *{list(arguments)!r}]\n"
+        "from ocirun.cli import main\n"
+        "main()\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    result = subprocess.run([sys.executable, "-I", "-S", "-c", code], env=environ, capture_output=True, text=True)
+    line = next((line for line in result.stderr.splitlines() if line.startswith("MODULES ")), None)
+    assert line is not None, result.stderr
+    return set(line.split()[1:])
+
+
+def test_modules_of_state(tmp_path: Path) -> None:
+    import ocirun  # noqa: F401 - where it is installed
+
+    assert loaded("--root", str(tmp_path), "state", "nobody") - {"ocirun.cli.report"} <= STATE_MODULES
