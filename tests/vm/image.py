@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The Debian that the tests boot: built once by debootstrap, kept outside the checkout.
+"""The Debian that the tests boot, and the one that they run as a container: built once, kept outside the checkout.
 
-    python3 tests/vm/image.py        build it if it is not there (some minutes), print where it is
+    python3 tests/vm/image.py        build what is not there (some minutes, as root), print where it is
 
-The image is known by a hash of this file, so whoever changes what is in it gets a new one. Nothing ever writes to
-it: the machine boots from a snapshot, and the wheel is built on an overlay.
+`debian` is what debootstrap makes, `image` the bootable system on top of it. An image is known by a hash of this
+file, so whoever changes what is in it gets a new one. Nothing ever writes to either: the machine boots from a
+snapshot, and everything else works on an overlay.
 """
 
 from __future__ import annotations
@@ -14,22 +15,25 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 SUITE = "trixie"
 
-# The kernel and what boots it; the engines under test and the oracle; what builds the wheel; what runs the tests.
-PACKAGES = """
-    linux-image-cloud-amd64 initramfs-tools zstd systemd systemd-sysv dbus udev kmod
-    runc containerd busybox-static iproute2 procps util-linux
-    gcc libc6-dev musl-tools libseccomp-dev python3-dev python3-pip python3-setuptools python3-wheel python3-cffi
-    python3 python3-venv python3-pytest python3-hypothesis python3-jsonschema
-""".split()
+PACKAGES = [
+    # the kernel and what boots it
+    "linux-image-cloud-amd64", "initramfs-tools", "zstd", "systemd", "systemd-sysv", "dbus", "udev", "kmod",
+    # the engine under test, the runtimes that ours is compared with, and what tests look with
+    "containerd", "runc", "crun", "busybox-static", "iproute2", "procps", "util-linux", "uidmap", "strace",
+    # what builds the wheel
+    "gcc", "libc6-dev", "musl-tools", "libseccomp-dev",
+    "python3-dev", "python3-pip", "python3-setuptools", "python3-wheel", "python3-cffi",
+    # what runs the tests
+    "python3", "python3-venv", "python3-pytest", "python3-pytest-timeout", "python3-hypothesis", "python3-jsonschema",
+]  # fmt: skip
 
 # The only modules between the firmware and the root file system.
 BOOT_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "ext4"]
@@ -41,7 +45,7 @@ MASKED = [
     "serial-getty@ttyS0.service", "containerd.service", "systemd-update-utmp.service", "systemd-firstboot.service",
 ]  # fmt: skip
 
-# The second disk is a tar archive: the wheel, the tests and `start`.
+# The second disk is a tar archive of /srv/tests: the runtime, the tests and `start`.
 SERVICE = """\
 [Unit]
 Description=The tests of ocirun
@@ -68,6 +72,7 @@ FILES = {
     "etc/initramfs-tools/conf.d/tests": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\nFSTYPE=ext4\n",
     "etc/initramfs-tools/modules": "\n".join(BOOT_MODULES) + "\n",
     "etc/systemd/system/ocirun-tests.service": SERVICE,
+    "etc/dpkg/dpkg.cfg.d/tests": "force-unsafe-io\n",
     "usr/sbin/policy-rc.d": "#!/bin/sh\nexit 101\n",
 }
 
@@ -86,39 +91,58 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache") / "ocirun-tests"
 
 
+def debian() -> Path:
+    """The root file system of the smallest Debian (SUITE, minbase), made first if it is missing.
+
+    Raises CalledProcessError where debootstrap fails.
+    """
+    with locked(cache() / "debian.lock"):
+        return kept(cache() / f"debian-{SUITE}", bootstrap)
+
+
 def image() -> Image:
     """The image, built first if it is missing. Raises CalledProcessError when a step of the build fails."""
+    base = debian()
     key = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    home = cache() / f"vm-{key}"
     with locked(cache() / "vm.lock"):
-        if not home.exists():
-            partial = home.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            build(partial)
-            partial.rename(home)
-            for old in cache().glob("vm-*"):
-                if old != home:
-                    shutil.rmtree(old)
+        home = kept(cache() / f"vm-{key}", lambda partial: build(base, partial))
+        for old in cache().glob("vm-*"):
+            if old != home:
+                shutil.rmtree(old)
     return Image(home / "tree", home / "disk.ext4", home / "vmlinuz", home / "initrd.img")
 
 
-def build(home: Path) -> None:
-    tree = home / "tree"
-    home.mkdir(parents=True)
+def kept(home: Path, make: Callable[[Path], None]) -> Path:
+    """`home`, made under another name first if it is missing, so that nobody ever finds half of it."""
+    if not home.exists():
+        partial = home.with_name(home.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        make(partial)
+        partial.rename(home)
+    return home
+
+
+def bootstrap(tree: Path) -> None:
     say(f"debootstrap {SUITE}: the smallest Debian")
     private(["debootstrap", "--variant=minbase", SUITE, str(tree)])
-    say("a copy of it, to be the root of containers")
-    shutil.rmtree(tree / "var/cache/apt/archives", ignore_errors=True)
-    subprocess.run(["cp", "-a", str(tree), str(home / "debian")], check=True)
+    shutil.rmtree(tree / "var/cache/apt/archives")
+
+
+def build(base: Path, home: Path) -> None:
+    tree = home / "tree"
+    home.mkdir()
+    say("a copy of it")
+    subprocess.run(["cp", "-a", str(base), str(tree)], check=True)
     for name, text in FILES.items():
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (tree / "usr/sbin/policy-rc.d").chmod(0o755)
     say(f"apt-get install {' '.join(PACKAGES)}")
-    inside(tree, ["apt-get", "-q", "-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends", *PACKAGES])
+    apt = ["apt-get", "-q", "-o", "Dpkg::Use-Pty=0"]
+    inside(tree, [*apt, "install", "-y", "--no-install-recommends", *PACKAGES])
     inside(tree, ["apt-get", "clean"])
-    (home / "debian").rename(tree / "srv/debian")
     say("the units")
     inside(tree, ["systemctl", "mask", *MASKED])
     inside(tree, ["systemctl", "enable", "ocirun-tests.service"])
@@ -128,6 +152,8 @@ def build(home: Path) -> None:
     inside(tree, ["update-initramfs", "-u", "-k", "all"])
     shutil.copy(next((tree / "boot").glob("vmlinuz-*")), home / "vmlinuz")
     shutil.copy(next((tree / "boot").glob("initrd.img-*")), home / "initrd.img")
+    say("another copy, to be the root of containers")
+    subprocess.run(["cp", "-a", str(base), str(tree / "srv/debian")], check=True)
     say("the disk")
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(home / "disk.ext4"), "6G"], check=True)
     say("done")
@@ -166,4 +192,3 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     print(image().disk)
-    sys.exit(0)
