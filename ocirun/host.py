@@ -1,4 +1,4 @@
-"""Facts about the host that a plan depends on, probed once per command and passed on as data."""
+"""Facts about the host that a plan depends on, probed once per command (facts.py) and passed on as data."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ class Hierarchy(Record):
     own: str  # the caller's own cgroup in it, "/" or "/user.slice/..."
     root: str = "/"  # which directory of the hierarchy is mounted there (mountinfo field 4)
 
+    @property
+    def own_directory(self) -> str:
+        """The caller's own cgroup as a path of the host; the mount point itself where it lies outside of the mount."""
+        own = self.own
+        if self.root != "/":
+            if own != self.root and not own.startswith(self.root + "/"):
+                return self.mountpoint
+            own = own[len(self.root) :]
+        return self.mountpoint + own.rstrip("/")
+
 
 class Host(Record):
     """What the plan needs to know of the host."""
@@ -23,3 +33,7 @@ class Host(Record):
     hierarchies: tuple[Hierarchy, ...]  # v1 (and hybrid): all v1 ones; unified: the one cgroup2
     groups: tuple[int, ...] = ()  # supplementary groups of the caller
     egid: int = 0
+    may_mount: bool = True  # has CAP_SYS_ADMIN over its mount namespace, so that it may clone mounts of it
+    setgroups_denied: bool = False  # setgroups(2) is off in the caller's user namespace
+    kcore: bool = True  # /proc/kcore exists
+    hard_limits: tuple[int, ...] = ()  # getrlimit(2) by resource number; () = not asked

@@ -1,0 +1,112 @@
+"""Finds out the facts of host.py. The only place where a plan's input is read from the running system."""
+
+from __future__ import annotations
+
+import posix
+
+from .host import Hierarchy, Host
+from .procfs import read_file
+
+_NS_GET_USERNS = 0xB701  # ioctl_ns(2): the same on every architecture that this runs on
+
+
+def host() -> Host:
+    """The facts, as the calling process sees them.
+
+    :raises OSError: /proc is not there
+    """
+    euid = posix.geteuid()
+    nested = read_file("/proc/self/uid_map").split() != [b"0", b"0", b"4294967295"]
+    unified, hierarchies = cgroup_hierarchies(read_file("/proc/self/cgroup"), read_file("/proc/self/mountinfo"))
+    return Host(
+        euid=euid,
+        egid=posix.getegid(),
+        groups=tuple(posix.getgroups()),
+        in_user_namespace=nested,
+        unified=unified,
+        hierarchies=hierarchies,
+        may_mount=euid == 0 and (not nested or _owns_mount_namespace()),
+        setgroups_denied=nested and _setgroups_denied(),
+        kcore=_exists("/proc/kcore"),
+        hard_limits=hard_limits(read_file("/proc/self/limits")),
+    )
+
+
+def cgroup_hierarchies(cgroup: bytes, mountinfo: bytes) -> tuple[bool, tuple[Hierarchy, ...]]:
+    """Whether cgroup2 alone is at /sys/fs/cgroup, and the mounted hierarchies (cgroups(7), proc_pid_mountinfo(5)).
+
+    :param cgroup: /proc/self/cgroup
+    :param mountinfo: /proc/self/mountinfo
+    """
+    own: list[tuple[tuple[str, ...], str]] = []
+    own2 = "/"
+    for line in cgroup.decode("utf-8", "surrogateescape").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if controllers:
+            own.append((tuple(controllers.split(",")), path))
+        elif number == "0":
+            own2 = path
+    found: dict[tuple[str, ...], Hierarchy] = {}
+    for line2 in mountinfo.split(b"\n"):
+        if b" - cgroup" not in line2:
+            continue
+        before, _, after = line2.decode("utf-8", "surrogateescape").partition(" - ")
+        fields = before.split(" ")
+        fstype, _, options = after.split(" ", 2)
+        root, mountpoint = _unescape(fields[3]), _unescape(fields[4])
+        if fstype == "cgroup2":
+            if mountpoint == "/sys/fs/cgroup":
+                return True, (Hierarchy(mountpoint=mountpoint, controllers=(), own=own2, root=root),)
+            continue
+        words = frozenset(options.split(","))
+        for names, path in own:
+            if words.issuperset(names):
+                found.setdefault(names, Hierarchy(mountpoint=mountpoint, controllers=names, own=path, root=root))
+    return False, tuple(found.values())
+
+
+def hard_limits(limits: bytes) -> tuple[int, ...]:
+    """The hard limits by resource number, from /proc/self/limits, whose lines are in that order.
+
+    (Importing ``resource`` costs five times as much.)
+    """
+    values = (line[47:68].strip() for line in limits.splitlines()[1:])
+    return tuple(0xFFFFFFFFFFFFFFFF if value == b"unlimited" else int(value) for value in values)
+
+
+def _unescape(path: str) -> str:
+    r"""mountinfo writes blanks, tabs, newlines and backslashes as \040 and so on."""
+    first, *rest = path.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
+
+
+def _owns_mount_namespace() -> bool:
+    """Whether the caller's user namespace owns its mount namespace: `unshare -r` alone leaves it to the parent's."""
+    import fcntl
+
+    fd = posix.open("/proc/self/ns/mnt", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        owner = fcntl.ioctl(fd, _NS_GET_USERNS)
+    except OSError:  # EPERM: an ancestor's
+        return False
+    finally:
+        posix.close(fd)
+    try:
+        return posix.fstat(owner).st_ino == posix.stat("/proc/self/ns/user").st_ino
+    finally:
+        posix.close(owner)
+
+
+def _setgroups_denied() -> bool:
+    try:
+        return read_file("/proc/self/setgroups").strip() == b"deny"
+    except OSError:  # Linux before 3.19
+        return False
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""The operations that the runtime itself performs: the same records as the init's, never encoded.
+
+Where they stand in a plan is when they happen: before the first of the init's, right after ``map_ids``, or right
+after ``mounts_ready``.
+"""
+
+from __future__ import annotations
+
+from .ops import Operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "cgroup_create": ("path",),
+    "cgroup_write": ("path", "value", "optional"),
+    "cgroup_devices": ("path", "rules"),
+    "uid_map": ("text",),
+    "gid_map": ("text",),
+    "setgroups_deny": (),
+    "hook": ("kind", "path", "args", "env", "timeout"),
+}
+
+
+class ParentOperation(Operation):
+    """An operation of the parent: fields() by the table of this module."""
+
+    __slots__ = ()
+
+    def fields(self) -> dict[str, Any]:
+        """The values by field name."""
+        return dict(zip(FIELDS[self[2]], self[3], strict=True))
+
+
+def cgroup_create(pointer: str, *, path: str) -> Operation:
+    """Make this cgroup directory of the host, and its missing parents."""
+    return ParentOperation(("parent", pointer, "cgroup_create", (path,)))
+
+
+def cgroup_write(pointer: str, *, path: str, value: str, optional: int) -> Operation:
+    """Write the value to this file of the host; optional 1: that it is missing or forbidden does not matter."""
+    return ParentOperation(("parent", pointer, "cgroup_write", (path, value, optional)))
+
+
+def cgroup_devices(pointer: str, *, path: str, rules: str) -> Operation:
+    """Attach the eBPF program for these device rules (one per line) to this cgroup v2 directory."""
+    return ParentOperation(("parent", pointer, "cgroup_devices", (path, rules)))
+
+
+def uid_map(pointer: str, *, text: str) -> Operation:
+    """Write /proc/PID/uid_map of the outer stage (user_namespaces(7)); lines "INSIDE OUTSIDE COUNT"."""
+    return ParentOperation(("parent", pointer, "uid_map", (text,)))
+
+
+def gid_map(pointer: str, *, text: str) -> Operation:
+    """Write /proc/PID/gid_map of the outer stage."""
+    return ParentOperation(("parent", pointer, "gid_map", (text,)))
+
+
+def setgroups_deny(pointer: str) -> Operation:
+    """Write "deny" to /proc/PID/setgroups: without it the kernel refuses an unprivileged gid_map."""
+    return ParentOperation(("parent", pointer, "setgroups_deny", ()))
+
+
+def hook(pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str], timeout: int) -> Operation:
+    """Run a prestart or createRuntime hook; timeout in seconds, -1 for none."""
+    return ParentOperation(("parent", pointer, "hook", (kind, path, args, env, timeout)))
