@@ -31,8 +31,7 @@ def parse(path: str, data: bytes) -> Any:
 
     :raises ConfigError: it is not JSON (one problem, with line and column), or not sound (every place, by pointer)
     """
-    if len(data) > MAX_SIZE:
-        raise _refusal(path, f"expected at most {MAX_SIZE >> 20} MiB, found {_mebibytes(len(data))}")
+    check_size(path, len(data))
     text = _decode(path, data)
     begin = len(text) - len(text.lstrip(_SPACE))
     try:
@@ -51,6 +50,15 @@ def parse(path: str, data: bytes) -> Any:
         if problems:
             raise ConfigError(path, problems)
     return tree
+
+
+def check_size(path: str, size: int) -> None:
+    """Refuse a file, before it is read, that is larger than parse() takes.
+
+    :raises ConfigError: it is
+    """
+    if size > MAX_SIZE:
+        raise _refusal(path, f"expected at most {MAX_SIZE >> 20} MiB", f"{size / (1 << 20):.1f} MiB")
 
 
 class _Unsound(Exception):
@@ -220,10 +228,6 @@ def _place(text: str, position: int) -> str:
     """Line and column, counted from 1; a column is a character."""
     line = text.count("\n", 0, position) + 1
     return f"line {line} column {position - text.rfind(chr(10), 0, position)}"
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"
 
 
 def _refusal(path: str, expected: str, found: str = "") -> ConfigError:
