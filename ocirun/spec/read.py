@@ -152,7 +152,7 @@ def describe(value: Any) -> str:
     if type(value) is dict:
         return "an object"
     if type(value) is list:
-        return "an array"
+        return "an array" if value else "an empty array"
     text = str(value)
     return text if len(text) <= 40 else f"a number of {len(text)} digits"
 
@@ -250,6 +250,13 @@ def _array(reader: Reader) -> Reader:
 
 
 _slow_strings = _array(_string)
+
+
+def _names(value: Any, place: Place, problems: list[Problem]) -> tuple[str, ...]:
+    names = _strings(value, place, problems)
+    if value == []:
+        _wrong("at least one name", value, place, problems)
+    return names
 
 
 def _map(reader: Reader) -> Reader:
@@ -515,7 +522,7 @@ _resources = _record(
 _syscalls = _array(
     _record(
         model.Syscall,
-        ("names", "names", _strings),
+        ("names", "names", _names),
         ("action", "action", _one_of(SECCOMP_ACTIONS)),
         ("errnoRet", "errno_ret", _uint32),
         (
