@@ -29,7 +29,7 @@ struct init {
 	int fifo;            /* the exec fifo once `start` has come, for the reason of a late failure; else -1 */
 	const char **pointers; /* room for the longest argv and envp of the plan, one after the other */
 	char executable[4096]; /* what find_executable found */
-	char home[4096];     /* of the user in the container's passwd, once set_user has looked; "" before */
+	char home[4096];     /* "HOME=" and what the container's passwd has, once set_user has looked; "" before */
 	char detail[MESSAGE_TEXT_MAX]; /* say() */
 };
 
@@ -57,7 +57,13 @@ int tell(struct init *init, enum message_type type, int32_t arg);
 /* Report that the present record failed with this result of its operation: to the runtime, or into the exec fifo. */
 void tell_failure(struct init *init, int result);
 
-/* hooks.c, op_exec.c: the strings of a list as an array in init->pointers from `at` on, closed by a NULL. Where the
+/* main.c: mark every descriptor from there on close-on-exec. 0 or -errno. */
+int close_on_exec_from(int first);
+
+/* op_exec.c: look HOME up in the container's passwd. */
+void note_home(struct init *init, uint32_t uid);
+
+/* op_exec.c: the strings of a list as an array in init->pointers from `at` on, closed by a NULL. Where the
  * next may begin. */
 size_t point_at(struct init *init, size_t at, field_strv list);
 

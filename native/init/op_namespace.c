@@ -1,0 +1,256 @@
+/* Namespaces, the cgroup, and the step from the outer stage to PID 1. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "init.h"
+#include "kernel.h"
+
+int slot_fd(struct init *init, uint32_t slot)
+{
+	if (slot < init->plan.header->slot_count && init->slots[slot] >= 0)
+		return init->slots[slot];
+	say(init, "slot %u is empty", slot);
+	return -1;
+}
+
+int slot_fill(struct init *init, uint32_t slot, int fd)
+{
+	if (slot < init->plan.header->slot_count && init->slots[slot] < 0) {
+		init->slots[slot] = fd;
+		return 0;
+	}
+	say(init, "slot %u is taken", slot);
+	close(fd);
+	return -EBADF;
+}
+
+void slot_close(struct init *init, uint32_t slot)
+{
+	if (slot >= init->plan.header->slot_count || init->slots[slot] < 0)
+		return;
+	close(init->slots[slot]);
+	init->slots[slot] = -1;
+}
+
+int op_open(struct init *init, const struct op_open *op)
+{
+	int fd = open(plan_str(&init->plan, op->path), (int)op->flags | O_CLOEXEC);
+
+	return fd < 0 ? -errno : slot_fill(init, op->slot, fd);
+}
+
+/* A pidfd may be joined in several records. */
+static bool is_joined_later(const struct init *init, uint32_t slot)
+{
+	const struct record *record = init->record;
+
+	while ((record = plan_next(&init->plan, record)) != NULL) {
+		const struct op_setns *op = (const void *)(record + 1);
+		if (record->kind == OP_setns && op->slot == slot)
+			return true;
+	}
+	return false;
+}
+
+int op_setns(struct init *init, const struct op_setns *op)
+{
+	int fd;
+
+	if (op->attempt == 2 && (op->slot >= init->plan.header->slot_count || !init->put_off[op->slot]))
+		return 0;
+	fd = slot_fd(init, op->slot);
+	if (fd < 0)
+		return -EBADF;
+	init->put_off[op->slot] = false;
+	if (setns(fd, (int)op->flags) < 0) {
+		if (errno != EPERM || op->attempt != 1)
+			return -errno;
+		init->put_off[op->slot] = true;
+		return 0;
+	}
+	if (op->flags & CLONE_NEWUSER)
+		init->user_namespace = true;
+	if (!is_joined_later(init, op->slot))
+		slot_close(init, op->slot);
+	return 0;
+}
+
+int op_unshare(struct init *init, const struct op_unshare *op)
+{
+	if (unshare((int)op->flags) < 0)
+		return -errno;
+	if (op->flags & CLONE_NEWUSER)
+		init->user_namespace = true;
+	return 0;
+}
+
+/* The maps in /proc/PID belong to the process's owner only while it is dumpable. Nobody else is in the namespace
+ * that it has just made, so nobody has CAP_SYS_PTRACE over it there. */
+int op_map_ids(struct init *init, const struct op_map_ids *op)
+{
+	int r;
+
+	(void)op;
+	(void)prctl(PR_SET_DUMPABLE, 1L, 0L, 0L, 0L);
+	r = tell_and_wait(init, MESSAGE_MAPS, 0);
+	(void)prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
+	return r < 0 ? r : 0;
+}
+
+int op_become_root(struct init *init, const struct op_become_root *op)
+{
+	(void)op;
+	/* Where setgroups is denied (user_namespaces(7)) the caller's groups stay, as they must. */
+	if (setgroups(0, NULL) < 0 && errno != EPERM) {
+		say(init, "setgroups");
+		return -errno;
+	}
+	if (setresgid(0, 0, 0) < 0) {
+		say(init, "setresgid");
+		return -errno;
+	}
+	if (setresuid(0, 0, 0) < 0) {
+		say(init, "setresuid");
+		return -errno;
+	}
+	return 0;
+}
+
+/* Write to a file of our own in /proc, which belongs to the global root as long as we are not dumpable, and so is
+ * closed to an unprivileged runtime and in a user namespace. Dumpable only for the moment of the open. */
+static int write_own(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+	int error;
+
+	if (fd < 0 && errno == EACCES) {
+		(void)prctl(PR_SET_DUMPABLE, 1L, 0L, 0L, 0L);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		error = errno;
+		(void)prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
+		errno = error;
+	}
+	if (fd < 0)
+		return -errno;
+	n = write(fd, text, strlen(text));
+	error = errno;
+	close(fd);
+	return n < 0 ? -error : 0;
+}
+
+int op_oom_score_adj(struct init *init, const struct op_oom_score_adj *op)
+{
+	char text[16];
+
+	(void)init;
+	snprintf(text, sizeof(text), "%d", op->value);
+	return write_own("/proc/self/oom_score_adj", text);
+}
+
+int op_time_offset(struct init *init, const struct op_time_offset *op)
+{
+	char text[64];
+
+	(void)init;
+	snprintf(text, sizeof(text), "%u %lld %u", op->clock, (long long)op->secs, op->nanosecs);
+	return write_own("/proc/self/timens_offsets", text);
+}
+
+/* "0" is the writing process itself, whatever its number is in the reader's pid namespace. */
+static int join(int fd)
+{
+	return write(fd, "0", 1) < 0 ? -errno : 0;
+}
+
+int op_join_cgroup(struct init *init, const struct op_join_cgroup *op)
+{
+	const int fd = slot_fd(init, op->slot);
+	int r;
+
+	if (fd < 0)
+		return -EBADF;
+	r = join(fd);
+	slot_close(init, op->slot);
+	return r;
+}
+
+int op_reset_affinity(struct init *init, const struct op_reset_affinity *op)
+{
+	/* The kernel cuts the mask to the CPUs that there are and that the cpuset allows. */
+	unsigned char all[1024];
+
+	(void)init;
+	(void)op;
+	memset(all, 0xff, sizeof(all));
+	/* runc goes on too where this is refused: the affinity is no promise of the spec. */
+	(void)syscall(SYS_sched_setaffinity, 0, sizeof(all), all);
+	return 0;
+}
+
+/* fork into the runtime's children. 0 in the child; -errno. */
+static int clone_sibling(int cgroup)
+{
+	struct clone_args args = { .flags = CLONE_PARENT };
+	int pid;
+
+	if (cgroup >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (__u64)cgroup;
+	}
+	pid = kernel_clone3(&args);
+	if (pid >= 0 || cgroup >= 0 || !lacks(pid))
+		return pid;
+	/* Without a stack of its own, the order of clone(2)'s other arguments does not matter. */
+	return kernel_result(syscall(SYS_clone, (unsigned long)CLONE_PARENT | SIGCHLD, 0UL, 0UL, 0UL, 0UL));
+}
+
+/* The first words of PID 1. */
+static int begin(struct init *init, int procs)
+{
+	int r;
+
+	(void)prctl(PR_SET_NAME, "ocirun:[INIT]", 0L, 0L, 0L);
+	r = wait_for_ack(init);
+	if (r < 0)
+		return r;
+	init->pid = r;
+	return procs < 0 ? 0 : join(procs);
+}
+
+int op_clone(struct init *init, const struct op_clone *op)
+{
+	int cgroup = -1, procs = -1, pid = -1, r = 0;
+
+	if (op->cgroup_slot != NO_SLOT && (cgroup = slot_fd(init, op->cgroup_slot)) < 0)
+		return -EBADF;
+	if (op->procs_slot != NO_SLOT && (procs = slot_fd(init, op->procs_slot)) < 0)
+		return -EBADF;
+	if (cgroup >= 0)
+		pid = clone_sibling(cgroup);
+	/* Kernels before 5.7 and filters do not know CLONE_INTO_CGROUP; and where pids.max leaves no room for a fork,
+	 * moving is still allowed. */
+	if (pid < 0 && (cgroup < 0 || procs >= 0)) {
+		pid = clone_sibling(-1);
+		if (pid == 0)
+			r = begin(init, procs);
+	} else if (pid == 0) {
+		r = begin(init, -1);
+	}
+	if (pid < 0)
+		return pid;
+	if (pid > 0)
+		_exit(tell(init, MESSAGE_PID, pid) < 0 ? 1 : 0);
+	slot_close(init, op->cgroup_slot);
+	slot_close(init, op->procs_slot);
+	return r;
+}
