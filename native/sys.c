@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -119,6 +120,7 @@ struct child {
 	int program;
 	char *const *argv;
 	char *const *envp;
+	const int *stdio;
 	int base;
 	const int *descriptors;
 	int count;
@@ -130,7 +132,7 @@ static int exec_child(void *argument)
 {
 	struct child *child = argument;
 	int above = child->base + child->count + 1;
-	int moved[64];
+	int moved[64], standard[3];
 	int i, program;
 
 	/* Out of the way first: a source may be the target of another. */
@@ -139,9 +141,17 @@ static int exec_child(void *argument)
 		if (moved[i] < 0)
 			goto fail;
 	}
+	for (i = 0; i < 3; i++) {
+		standard[i] = child->stdio[i] == i ? i : fcntl(child->stdio[i], F_DUPFD_CLOEXEC, above);
+		if (standard[i] < 0)
+			goto fail;
+	}
 	program = fcntl(child->program, F_DUPFD_CLOEXEC, above);
 	if (program < 0)
 		goto fail;
+	for (i = 0; i < 3; i++)
+		if (standard[i] != i && dup2(standard[i], i) < 0)
+			goto fail;
 	for (i = 0; i < child->count; i++)
 		if (dup2(moved[i], child->base + i) < 0)
 			goto fail;
@@ -153,13 +163,14 @@ fail:
 	_exit(127);
 }
 
-/* Execute `program` with descriptors[i] as descriptor base + i, keeping those below base, without copying the
- * caller's page tables (CLONE_VM | CLONE_VFORK: a large embedding program would pay milliseconds for them).
- * All signals stay blocked until the program resets its mask, so that no handler of the caller runs in the child. */
-int sys_spawn(int program, char *const argv[], char *const envp[], int base, const int *descriptors, int count,
-	      int *pidfd)
+/* Execute `program` with stdio[0..2] as 0, 1 and 2, the descriptors 3 .. base-1 as they are, and descriptors[i] as
+ * base + i, without copying the caller's page tables (CLONE_VM | CLONE_VFORK: a large embedding program would pay
+ * milliseconds for them). All signals stay blocked until the program resets its mask, so that no handler of the
+ * caller runs in the child. */
+int sys_spawn(int program, char *const argv[], char *const envp[], const int stdio[3], int base,
+	      const int *descriptors, int count, int *pidfd)
 {
-	struct child child = { program, argv, envp, base, descriptors, count, 0 };
+	struct child child = { program, argv, envp, stdio, base, descriptors, count, 0 };
 	const size_t stack_size = 64 * 1024;
 	sigset_t all, old;
 	char *stack;
@@ -220,12 +231,8 @@ int sys_bpf_attach_device(int cgroup, int program, unsigned int flags)
 	return syscall(SYS_bpf, BPF_PROG_ATTACH, &attr, sizeof(attr)) < 0 ? -errno : 0;
 }
 
-int sys_setns(int descriptor, int flags)
+/* Orphaned descendants become children of this process instead of init's (prctl(2)). */
+int sys_subreaper(void)
 {
-	return setns(descriptor, flags) < 0 ? -errno : 0;
-}
-
-int sys_close_range_cloexec(unsigned int first)
-{
-	return syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
+	return prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L) < 0 ? -errno : 0;
 }

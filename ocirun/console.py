@@ -10,6 +10,7 @@ from .errors import HostError, reason_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import select
     from typing import Any
 
 
@@ -64,7 +65,8 @@ class Relay:
         import termios
 
         self.master = master
-        self.input: int | None = 0
+        self.input = self.output = True  # still open?
+        self._typed = b""  # and not yet taken by the container
         self._saved: list[Any] | None = None
         attributes = termios.tcgetattr(master)
         attributes[1] &= ~termios.ONLCR  # or our own terminal would add a second carriage return
@@ -94,6 +96,40 @@ class Relay:
         except OSError:  # standard input is no terminal: the pty keeps the size of consoleSize
             pass
 
+    def register(self, poll: select.poll) -> None:
+        """Tell a poll object what there is to wait for."""
+        import select
+
+        self._watch(poll, self.master, (select.POLLIN if self.output else 0) | (select.POLLOUT if self._typed else 0))
+        self._watch(poll, 0, select.POLLIN if self.input and not self._typed else 0)
+
+    def _watch(self, poll: select.poll, fd: int, events: int) -> None:
+        if events:
+            poll.register(fd, events)
+        else:
+            try:
+                poll.unregister(fd)
+            except KeyError:
+                pass
+
+    def move(self, fd: int) -> None:
+        """Copy what can be copied, after poll(2) has named the descriptor."""
+        if fd == 0:
+            self._typed = _read(0)
+            if not self._typed:
+                self.input = False
+                self._typed = b"\x04"  # the end of what was typed is ^D
+        if self._typed:
+            try:
+                self._typed = self._typed[posix.write(self.master, self._typed) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.input = False
+                self._typed = b""
+        if fd == self.master:
+            self.from_container()
+
     def from_container(self) -> bool:
         """Copy what the container wrote; False at its end."""
         try:
@@ -101,37 +137,32 @@ class Relay:
         except BlockingIOError:
             return True
         except OSError:  # EIO: the last slave is closed
-            return False
-        _write_all(1, data)
-        return bool(data)
-
-    def to_container(self) -> None:
-        """Copy what was typed; at its end, ^D."""
-        data = posix.read(0, 65536)
+            data = b""
         if not data:
-            self.input = None
-            data = b"\x04"
-        try:
-            _write_all(self.master, data)
-        except OSError:
-            self.input = None
+            self.output = False
+        _write_all(1, data)
+        return self.output
 
     def close(self) -> None:
         """The rest of the output, then our terminal as it was."""
-        import fcntl
-
-        fcntl.fcntl(self.master, fcntl.F_SETFL, fcntl.fcntl(self.master, fcntl.F_GETFL) & ~posix.O_NONBLOCK)
         import select
 
         poll = select.poll()
         poll.register(self.master, select.POLLIN)
-        while poll.poll(0) and self.from_container():  # what background processes write later is lost, as in runc
-            pass
+        while self.output and poll.poll(0):  # what background processes write later is lost, as in runc
+            self.from_container()
         posix.close(self.master)
         if self._saved is not None:
             import termios
 
             termios.tcsetattr(0, termios.TCSANOW, self._saved)
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return posix.read(fd, 4096)
+    except OSError:  # EIO: we are in the background, or our own terminal is gone
+        return b""
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -9,10 +9,18 @@ import posix
 
 from .errors import HookError, reason_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What Python and nohup(1) ignore, and an ignored SIGCHLD; a hook begins with their default actions.
+_IGNORED = [1, 2, 3, 13, 15, 17, 25]
 _OUTPUT_SHOWN = 2048  # bytes of a failed hook's output that the error repeats
 
 
-def run_hook(pointer: str, kind: str, path: str, args: tuple[str, ...], env: tuple[str, ...], timeout: int, state: str) -> None:
+def run_hook(
+    pointer: str, kind: str, path: str, args: Sequence[str], env: Sequence[str], timeout: int, state: str
+) -> None:
     """Run one hook to its end, with the state document on its standard input.
 
     :param timeout: seconds after which the hook's whole process group is killed, -1 for none
@@ -24,7 +32,7 @@ def run_hook(pointer: str, kind: str, path: str, args: tuple[str, ...], env: tup
     output = posix.memfd_create("output", posix.MFD_CLOEXEC)
     try:
         posix.write(stdin, state.encode("utf-8", "surrogateescape"))
-        posix.lseek(stdin, 0, posix.SEEK_SET)
+        posix.lseek(stdin, 0, 0)
         actions = [
             (posix.POSIX_SPAWN_DUP2, stdin, 0),
             (posix.POSIX_SPAWN_DUP2, output, 1),
@@ -33,7 +41,13 @@ def run_hook(pointer: str, kind: str, path: str, args: tuple[str, ...], env: tup
         environment = dict(item.partition("=")[::2] for item in env)
         try:
             pid = posix.posix_spawn(
-                path, list(args) or [path], environment, file_actions=actions, setpgroup=0, setsigmask=[], setsigdef=_default_signals()
+                path,
+                list(args) or [path],
+                environment,
+                file_actions=actions,
+                setpgroup=0,
+                setsigmask=[],
+                setsigdef=_IGNORED,
             )
         except OSError as error:
             raise HookError(f"{pointer}: run {kind} hook {path}: {reason_of(error.errno or 0)}") from None
@@ -48,11 +62,6 @@ def run_hook(pointer: str, kind: str, path: str, args: tuple[str, ...], env: tup
     finally:
         posix.close(stdin)
         posix.close(output)
-
-
-def _default_signals() -> list[int]:
-    # What Python and nohup ignore; glibc refuses its own two and SIGKILL/SIGSTOP are harmless.
-    return [1, 2, 3, 13, 15, 17, 25]
 
 
 def _wait(pid: int, timeout: int) -> int | None:

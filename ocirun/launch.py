@@ -8,63 +8,65 @@ import posix
 from . import steps, wire
 from ._native import ffi, lib
 from .cgroup import driver
-from .cgroup.driver import CgroupDir
 from .errors import Error, HostError, OperationError, reason_of
-from .plan.build import Plan
 from .plan.encode import encode
-from .plan.ops import Operation
 from .procfs import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .cgroup.driver import CgroupDir
+    from .plan.build import Plan
+    from .plan.ops import Operation
+
+_MAPS = ("uid_map", "gid_map", "setgroups_deny")
+
 INIT = __file__.rpartition("/")[0] + "/ocirun-init"
 ENVIRONMENT: tuple[bytes, ...] = ()  # of the init; a test build of it takes orders from there
 
 
 class Launch:
-    """One run of a plan, from the spawn to the exec.
+    """One run of a plan, from the cgroup to the exec.
 
-    ``pid`` is the container's PID 1 (or the process of `exec`): a child of this process.
+    ``pid`` is the container's PID 1 (or the process of `exec`) once the init has reported it: a child of this process.
     """
 
-    def __init__(self, plan: Plan, verb: str, work_directory: str) -> None:
+    def __init__(self, plan: Plan, verb: str, work_directory: str, directories: tuple[CgroupDir, ...]) -> None:
+        """
+        :param verb: "create" or "exec", the first word of the steps that are reached
+        :param work_directory: where the init's program may be copied to, if not to memory
+        :param directories: the container's cgroup
+        """
         self.plan = plan
         self.verb = verb
         self.work_directory = work_directory
+        self.directories = directories
         self.pid = 0
         self._outer = 0
         self._socket: _socket.socket | None = None
-        self._after: dict[str, list[Operation]] = {}
-        self._encoded: list[Operation] = []
-        last = ""
-        for operation in plan.operations:
-            if operation[0] == "parent":
-                self._after.setdefault(last, []).append(operation)
-            else:
-                last = operation[2] if operation[2] in ("map_ids", "mounts_ready", "ready", "exec") else "started"
-                self._encoded.append(operation)
-
-    # what the parent does itself
+        parents = [operation for operation in plan.operations if operation[0] == "parent"]
+        self.hooks = [operation for operation in parents if operation[2] == "hook"]
+        self.maps = [operation for operation in parents if operation[2] in _MAPS]
+        self._first = [operation for operation in parents if operation[2] not in ("hook", *_MAPS)]
 
     def prepare(self) -> None:
-        """The operations before the init exists: the cgroup and its limits."""
-        operations = self._after.get("", ())
-        if operations:
-            driver.perform(self.plan.cgroup, operations)
+        """The operations before the init exists: the cgroup and its limits.
 
-    def parent_operations(self, after: str) -> list[Operation]:
-        """Those that follow the init's operation of that name."""
-        return self._after.get(after, [])
+        :raises OperationError: one failed
+        """
+        if self._first:
+            steps.reach(f"{self.verb}.cgroup")
+            driver.perform(self.directories, self._first)
 
     # the init
 
-    def spawn(self, descriptors: dict[str, int], preserve: int) -> None:
+    def spawn(self, descriptors: dict[str, int], preserve: int, stdio: tuple[int, int, int] = (0, 1, 2)) -> None:
         """Start the init with the plan.
 
         :param descriptors: for each name of plan.inherited
         :param preserve: how many descriptors from 3 on the container gets
+        :param stdio: its descriptors 0, 1 and 2
         :raises HostError: the init cannot be executed
         """
         steps.reach(f"{self.verb}.spawn")
@@ -83,6 +85,7 @@ class Launch:
                 program,
                 ffi.new("char *[]", [*argv, ffi.NULL]),
                 ffi.new("char *[]", [*envp, ffi.NULL]),
+                ffi.new("int[]", stdio),
                 base,
                 ffi.new("int[]", passed),
                 len(passed),
@@ -101,9 +104,11 @@ class Launch:
                 if fd >= 0:
                     posix.close(fd)
 
-    def run(self, on_maps: Callable[[int], None], on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> None:
+    def run(self, on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> None:
         """Go on until the init says READY.
 
+        :param on_pid: called when PID 1 exists and has done nothing yet
+        :param on_mounts: called when all mounts are attached and pivot_root has not happened
         :raises OperationError: one of its operations failed
         :raises Error: it died, or what a callback raises
         """
@@ -113,11 +118,13 @@ class Launch:
             while True:
                 kind, arg = wire.receive(sock)
                 if kind == wire.MAPS:
-                    on_maps(self._outer)
+                    steps.reach(f"{self.verb}.maps")
+                    write_id_maps(self._outer, self.maps)
                     wire.acknowledge(sock)
                 elif kind == wire.PID:
                     self.pid = arg
-                    self._reap_outer()
+                    _reap(self._outer)
+                    self._outer = 0
                     on_pid(arg)
                     wire.acknowledge(sock, arg)
                 elif kind == wire.MOUNTS:
@@ -141,10 +148,7 @@ class Launch:
         try:
             wire.acknowledge(sock)
             if wait_for_exec:
-                try:
-                    wire.receive(sock)
-                except wire.Gone:
-                    pass  # close-on-exec: it has happened
+                wire.receive_end(sock)
         except wire.Failure as failure:
             raise self._operation_error(failure) from None
         except wire.Gone:
@@ -167,10 +171,6 @@ class Launch:
                 _reap(pid)
         self.pid = self._outer = 0
 
-    def _reap_outer(self) -> None:
-        _reap(self._outer)
-        self._outer = 0
-
     def _operation_error(self, failure: wire.Failure) -> Error:
         from .plan.show import describe
 
@@ -187,7 +187,7 @@ class Launch:
         pid = self.pid or self._outer
         status = _reap(pid)
         self.pid = self._outer = 0
-        if driver.oom_killed(self.plan.cgroup):
+        if driver.oom_killed(self.directories):
             return HostError("container init was OOM-killed (memory limit too low?)")
         code = posix.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
@@ -246,9 +246,8 @@ def _map_by_program(pid: int, program: str, text: str, operation: Operation) -> 
                 describe(operation), operation.pointer, 0, f"{program} refused: see /etc/sub{which} for what is granted"
             )
         return True
-    raise OperationError(
-        describe(operation), operation.pointer, 0, f"{program} not found: mapping more than one's own id needs it (uidmap package)"
-    )
+    reason = f"{program} not found: mapping more than one's own id needs it (uidmap package)"
+    raise OperationError(describe(operation), operation.pointer, 0, reason)
 
 
 def _reap(pid: int) -> int:
@@ -282,7 +281,7 @@ def _why_not_executable(errno: int, directory: str) -> str:
     except (OSError, ValueError):
         forbidden = 0
     if forbidden:
-        text += f" (sysctl vm.memfd_noexec={forbidden} forbids executable memory files, and {directory} does not allow execution either)"
+        text += f" (sysctl vm.memfd_noexec={forbidden} forbids it for memory files, and {directory} does not allow it)"
     return text
 
 
@@ -296,6 +295,3 @@ def _plan_descriptor(data: bytes) -> int:
         view = view[posix.write(fd, view) :]
     fcntl.fcntl(fd, 1033, 15)  # F_ADD_SEALS: SEAL, SHRINK, GROW, WRITE
     return fd
-
-
-__all__ = ["CgroupDir", "Launch", "write_id_maps"]

@@ -1,4 +1,4 @@
-"""What the runtime reads of processes in the host's /proc (proc_pid_stat(5))."""
+"""Files and paths of the host; what the runtime reads of processes in /proc (proc_pid_stat(5))."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def read_file(path: str) -> bytes:
         return b"".join(parts)
     finally:
         posix.close(fd)
+
+
+def clean(path: str) -> str:
+    """An absolute path without "", "." and "..", by its letters alone."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
 
 
 def process_stat(pid: int) -> tuple[str, int]:

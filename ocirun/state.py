@@ -13,11 +13,15 @@ def json_string(text: str) -> str:
     try:
         from _json import encode_basestring
     except ImportError:  # an interpreter without the accelerator
-        from json.encoder import py_encode_basestring as encode_basestring  # type: ignore[attr-defined,no-redef]
+        from json.encoder import py_encode_basestring as encode_basestring
 
     clean = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     quoted: str = encode_basestring(clean)
-    return quoted.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return _escaped_for_html(quoted)
+
+
+def _escaped_for_html(text: str) -> str:
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 class State(Record):
@@ -38,6 +42,15 @@ class State(Record):
             f'{{\n  "ociVersion": "{SPEC_VERSION}",\n  "id": {json_string(self.id)},\n  "pid": {self.pid},\n'
             f'  "status": "{self.status}",\n  {self.document_tail}'
         )
+
+    def listed(self) -> str:
+        """The document on one line, with the owner: an entry of `ocirun list --format json`."""
+        import json  # `list` alone, and no engine calls it often
+
+        whole = json.loads(self.document())
+        whole["owner"] = self.owner
+        text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+        return _escaped_for_html(text)
 
     @property
     def owner(self) -> str:

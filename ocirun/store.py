@@ -11,10 +11,12 @@ The status of a container is not in it, since it would go stale: see lifecycle/s
     ocirun=1                       the version of this format; always first
     id= bundle= rootfs= created=   as in the state document
     pid= start=                    PID 1 and its start time in clock ticks, 0 while there is none
+    creating=1                     its create has not ended (or was killed)
     uid=                           who created the container
     shared-pid=1                   it has no pid namespace of its own: killing PID 1 does not kill the rest
     hooks=poststart,poststop       which of these it has
-    cgroup=CONTROLLERS:DIR:MOUNT   each of its cgroup directories (none in CONTROLLERS: cgroup v2)
+    cgroup=CONTROLLERS:MOUNT:DIR   each of its cgroup directories (none in CONTROLLERS: v2); separated by tabs
+    late=INDEX:POINTER:WHAT        the plan's operations after `start`, to word their failure; separated by tabs
     document=...                   the state document from "bundle" to the end
 """
 
@@ -31,6 +33,14 @@ from .record import Record
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
+class Late(Record):
+    """An operation that PID 1 performs after `start`, when no plan is at hand any more."""
+
+    index: int
+    pointer: str
+    what: str
+
+
 class Entry(Record):
     """The content of a state file; see the module's docstring."""
 
@@ -42,9 +52,11 @@ class Entry(Record):
     uid: int
     pid: int = 0
     start: int = 0
+    creating: bool = False
     shared_pid: bool = False
     hooks: tuple[str, ...] = ()
     cgroup: tuple[CgroupDir, ...] = ()
+    late: tuple[Late, ...] = ()
 
 
 def check_id(id: str) -> None:
@@ -81,12 +93,11 @@ def claim(root: str, id: str) -> int:
         raise ContainerExists(id) from None
     except OSError as error:
         raise HostError(f"make the container's directory {path}: {reason_of(error.errno or 0)}") from None
-    posix.chmod(path, 0o711)  # whatever the umask
-    fd = lock(root, id)
-    if posix.fstat(fd).st_nlink == 0:  # `delete --force` came in between
-        posix.close(fd)
-        raise ContainerExists(id)
-    return fd
+    try:
+        posix.chmod(path, 0o711)  # whatever the umask
+        return lock(root, id)
+    except (ContainerNotFound, FileNotFoundError):  # `delete --force` came in between
+        raise ContainerExists(id) from None
 
 
 def _make_root(root: str) -> None:
@@ -100,26 +111,36 @@ def _make_root(root: str) -> None:
             pass
 
 
-def lock(root: str, id: str) -> int:
+def lock(root: str, id: str, wait: bool = True) -> int:
     """The container's directory, opened and locked: one command at a time changes a container.
 
     Held until the descriptor is closed.
 
+    :param wait: for another command to end
     :raises ContainerNotFound: there is none
+    :raises BlockingIOError: another command is at work, with wait false
     """
     check_id(id)
-    try:
-        fd = posix.open(directory(root, id), posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ContainerNotFound(id) from None
-    except OSError as error:
-        raise HostError(f"open {directory(root, id)}: {reason_of(error.errno or 0)}") from None
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd
+    path = directory(root, id)
+    while True:
+        try:
+            fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ContainerNotFound(id) from None
+        except OSError as error:
+            raise HostError(f"open {path}: {reason_of(error.errno or 0)}") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if posix.fstat(fd).st_nlink:
+                return fd
+        except BaseException:
+            posix.close(fd)
+            raise
+        posix.close(fd)  # deleted while we waited; there may be a new one of that id
 
 
 def is_locked(root: str, id: str) -> bool:
-    """Whether some command is at work on the container."""
+    """Whether some command is changing the container."""
     try:
         fd = posix.open(directory(root, id), posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:
@@ -149,17 +170,16 @@ def load(root: str, id: str) -> Entry:
         raise HostError(f"read {path}: {reason_of(error.errno or 0)}") from None
     single: dict[str, str] = {}
     cgroup = []
+    late = []
     for item in data.decode("utf-8", "surrogateescape").split("\0")[:-1]:
         key, _, value = item.partition("=")
         if key == "cgroup":
-            controllers, where, mountpoint = value.split("\t")
-            cgroup.append(
-                CgroupDir(
-                    controllers=tuple(controllers.split(",")) if controllers else (),
-                    path=where,
-                    mountpoint=mountpoint,
-                )
-            )
+            words, mountpoint, where = value.split("\t", 2)
+            controllers = tuple(words.split(",")) if words else ()
+            cgroup.append(CgroupDir(controllers=controllers, path=where, mountpoint=mountpoint))
+        elif key == "late":
+            index, pointer, what = value.split("\t", 2)
+            late.append(Late(index=int(index), pointer=pointer, what=what))
         else:
             single[key] = value
     if single.get("ocirun") != "1":
@@ -173,9 +193,11 @@ def load(root: str, id: str) -> Entry:
         uid=int(single["uid"]),
         pid=int(single["pid"]),
         start=int(single["start"]),
+        creating="creating" in single,
         shared_pid="shared-pid" in single,
         hooks=tuple(single["hooks"].split(",")) if "hooks" in single else (),
         cgroup=tuple(cgroup),
+        late=tuple(late),
     )
 
 
@@ -206,23 +228,27 @@ def save(root: str, entry: Entry) -> None:
         f"rootfs={entry.rootfs}",
         f"created={entry.created}",
     ]
+    if entry.creating:
+        items.append("creating=1")
     if entry.shared_pid:
         items.append("shared-pid=1")
     if entry.hooks:
         items.append(f"hooks={','.join(entry.hooks)}")
-    items.extend(f"cgroup={','.join(d.controllers)}\t{d.path}\t{d.mountpoint}" for d in entry.cgroup)
+    items.extend(f"cgroup={','.join(d.controllers)}\t{d.mountpoint}\t{d.path}" for d in entry.cgroup)
+    items.extend(f"late={late.index}\t{late.pointer}\t{late.what}" for late in entry.late)
     items.append(f"document={entry.document}")
     write_file(f"{root}/{entry.id}/state", "".join(f"{item}\0" for item in items).encode("utf-8", "surrogateescape"))
 
 
-def write_file(path: str, data: bytes) -> None:
-    """Write a file of ours whole or not at all (temporary file and rename), mode 0600.
+def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Write a file whole or not at all (temporary file and rename).
 
     :raises HostError: it cannot be written; the temporary file is gone
     """
-    temporary = f"{path}.new"
+    directory, slash, name = path.rpartition("/")
+    temporary = f"{directory}{slash}.{name}"
     try:
-        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, mode)
         try:
             left = data
             while left:

@@ -48,6 +48,17 @@ def receive(sock: _socket.socket) -> tuple[int, int]:
     return kind, arg
 
 
+def receive_end(sock: _socket.socket) -> None:
+    """Wait for the end of file: the other end is close-on-exec, and the exec has happened.
+
+    :raises Failure: the exec failed, or what comes before it
+    """
+    try:
+        receive(sock)
+    except Gone:
+        return
+
+
 def acknowledge(sock: _socket.socket, arg: int = 0) -> None:
     """Tell the init to go on.
 

@@ -1,0 +1,189 @@
+"""The command line: parse, run one verb, report at most one error.
+
+A verb is the ``run(call)`` of the module of its name here; it returns the exit code. Everything it raises on purpose
+is an errors.Error and becomes one line in the log, in runc's words and forms.
+"""
+
+from __future__ import annotations
+
+import posix
+import sys
+
+from ..errors import Error, UsageError, reason_of
+from ..procfs import clean, read_file
+from .parse import Call, UnknownCommand, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+DEFAULT_ROOT = "/run/ocirun"
+
+_UNKNOWN_COMMAND = 3
+_INTERRUPTED = 128 + 2
+_FAILED = {"exec": 255}  # runc: 1 for everything else
+_FAILED_TEXT = {"create": "{0} create failed: ", "run": "{0} run failed: ", "exec": "exec failed: "}
+
+
+def main() -> NoReturn:
+    """The program. Never returns, and never lets Python take itself apart at the end: that costs a millisecond."""
+    code = 1
+    try:
+        import gc
+
+        gc.disable()  # nothing here lives long enough
+        code = command(sys.argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    finally:
+        posix._exit(code)
+
+
+def command(argv: list[str]) -> int:
+    """One command line; its exit code."""
+    program = argv[0].rpartition("/")[2] if argv else "ocirun"
+    call = Call(argv[0] if argv else program)
+    log = call.log
+    try:
+        try:
+            parse(argv[1:], call)
+        except UsageError as error:
+            return _misused(call, error)
+        try:
+            _global(call)
+        except (ValueError, OSError) as error:
+            log.fatal(_reason(error))
+            return 1
+        if call.options["version"]:
+            from .version import text
+
+            out(text())
+            return 0
+        if call.command in ("", "help", "h") or call.flags.get("help"):
+            return _help(call)
+        return _run(call, program)
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:
+        return _broken(call, error)
+
+
+def out(text: str) -> None:
+    """Write text to standard output, whole.
+
+    :raises BrokenPipeError: nobody reads it
+    """
+    data = text.encode("utf-8", "surrogateescape")
+    while data:
+        data = data[posix.write(1, data) :]
+
+
+def _run(call: Call, program: str) -> int:
+    try:
+        # importlib.import_module without the package.
+        module = __import__(f"{__name__}.{call.command}", fromlist=("run",))
+        code: int = module.run(call)
+        return code
+    except Error as error:
+        call.log.fatal(_FAILED_TEXT.get(call.command, "").format(program) + str(error))
+        return _FAILED.get(call.command, 1)
+
+
+def _misused(call: Call, error: UsageError) -> int:
+    """A wrong command line: runc prints what is wrong and the help, and says it again in the log."""
+    from .help import text
+    from .parse import WrongCount
+
+    try:
+        _global(call)
+    except (ValueError, OSError):
+        pass  # what came first is reported
+    if isinstance(error, UnknownCommand):
+        call.log.fatal(f"{error}\n")
+        return _UNKNOWN_COMMAND
+    what = "Incorrect Usage.\n\n" if isinstance(error, WrongCount) else f"Incorrect Usage: {error}\n\n"
+    out(what + text(call.program, call.command))
+    call.log.fatal(str(error))
+    return 1
+
+
+def _help(call: Call) -> int:
+    from .help import text
+    from .table import COMMANDS
+
+    topic = call.command if call.flags.get("help") else (call.arguments or [""])[0]
+    if topic and topic not in COMMANDS:
+        call.log.fatal(f"No help topic for '{topic}'\n")
+        return _UNKNOWN_COMMAND
+    out(text(call.program, topic))
+    return 0
+
+
+def _broken(call: Call, error: Exception) -> int:
+    """A bug of ours."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    where = f" ({frame.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frame.tb_lineno})" if frame else ""
+    if call.log.debugging:
+        import traceback
+
+        call.log.write("debug", traceback.format_exc())
+    call.log.fatal(f"internal error: {type(error).__name__}: {error}{where}")
+    return _FAILED.get(call.command, 1)
+
+
+def _global(call: Call) -> None:
+    """Take the global flags.
+
+    :raises ValueError: one is wrong
+    :raises OSError: a file or directory that they name cannot be had
+    """
+    options = call.options
+    call.log.open(options["log"], options["log-format"], options["debug"])
+    call.root = _absolute(options["root"]) if "root" in call.given else _default_root()
+
+
+def _absolute(root: str) -> str:
+    """``--root`` as an absolute path without "", "." and "..".
+
+    :raises ValueError: that is "/": what is in it are no containers
+    """
+    path = clean(root if root[:1] == "/" else f"{posix.getcwd()}/{root}") if root else "/"
+    if path == "/":
+        raise ValueError("Option --root argument should not be set to /")
+    return path
+
+
+def _default_root() -> str:
+    """/run/ocirun, or below $XDG_RUNTIME_DIR for who is not really root.
+
+    :raises OSError: the directory cannot be made
+    """
+    runtime = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    if not runtime or (posix.geteuid() == 0 and not _root_in_name_only()):
+        return DEFAULT_ROOT
+    root = f"{runtime}/ocirun"
+    try:
+        posix.mkdir(root, 0o700)
+        posix.chmod(root, 0o1700)  # sticky: what cleans up $XDG_RUNTIME_DIR leaves it alone (XDG base directories)
+    except FileExistsError:
+        pass
+    return root
+
+
+def _root_in_name_only() -> bool:
+    """Root of a user namespace other than the initial one, and not logged in as root there."""
+    if posix.environ.get(b"USER") == b"root":
+        return False
+    return read_file("/proc/self/uid_map").split() != [b"0", b"0", b"4294967295"]
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong with a global flag, in words."""
+    if isinstance(error, OSError):
+        return f"open {error.filename}: {reason_of(error.errno or 0)}"
+    return str(error)

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 from ..errors import UsageError
-from .table import BOOL, COMMANDS, GLOBAL, HELP, INT, LIST
+from .log import Log
+from .table import BOOL, COMMANDS, FLAGS_END_AT_FIRST_ARGUMENT, GLOBAL, HELP, INT, LIST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Call:
     has the names that really were on the command line. ``command`` is "" when there was none.
     """
 
-    __slots__ = ("arguments", "command", "flags", "given", "options", "program", "root")
+    __slots__ = ("arguments", "command", "flags", "given", "log", "options", "program", "root")
 
     def __init__(self, program: str) -> None:
         self.program = program
@@ -37,6 +38,7 @@ class Call:
         self.options: dict[str, Any] = {flag[0]: flag[3] for flag in GLOBAL}
         self.flags: dict[str, Any] = {}
         self.given: set[str] = set()
+        self.log = Log()
         self.root = ""  # the absolute directory that --root says, filled in by main
 
 
@@ -45,7 +47,8 @@ def parse(words: Sequence[str], call: Call) -> None:
 
     :raises UsageError: an unknown flag, a missing or wrong value, an unknown command, a wrong number of arguments
     """
-    rest = _flags(words, 0, {**_by_name(GLOBAL)}, call.options, call.given, call.arguments, 1)
+    known = _by_name(GLOBAL)
+    rest = _flags(words, 0, known, call.options, call.given, call.arguments, 1)
     if not call.arguments:
         return
     name = call.arguments.pop()
@@ -58,10 +61,10 @@ def parse(words: Sequence[str], call: Call) -> None:
     command = COMMANDS[name]
     own = (*command.flags, HELP)
     call.flags = {flag[0]: [] if flag[2] is LIST else flag[3] for flag in own}
-    known = {**_by_name(GLOBAL), **_by_name(own)}
+    known.update(_by_name(own))
     del known["version"], known["v"]
     values = _Split(call.flags, call.options)
-    stop = 1 if command.maximum is None else 0
+    stop = 1 if name in FLAGS_END_AT_FIRST_ARGUMENT else 0
     end = _flags(words, rest, known, values, call.given, call.arguments, stop)
     call.arguments.extend(words[end:])
     if not call.flags["help"]:

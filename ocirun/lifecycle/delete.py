@@ -6,55 +6,87 @@ import posix
 
 from .. import steps, store
 from ..cgroup import driver
-from ..errors import ContainerNotFound, HostError, StateError
+from ..errors import ContainerNotFound, Error, HostError, StateError
+from ..procfs import is_alive
 from .kill import SIGKILL, signal_init
-from .status import CREATED, CREATING, STOPPED, status_of
+from .status import CREATED, STOPPED, status_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _DEATH = 10_000  # milliseconds that a killed PID 1 gets
 
 
-def delete(root: str, id: str, force: bool = False) -> None:
+def delete(root: str, id: str, force: bool = False, warn: Callable[[Error], None] | None = None) -> None:
     """Remove a stopped container, or a created one, which is killed; with force any.
 
+    :param warn: called when a poststop hook has failed, which is no failure of delete (runtime.md, "Lifecycle", 13)
     :raises ContainerNotFound: no such container (with force that is no error)
     :raises StateError: it is running or paused
-    :raises HookError: a poststop hook failed; the container is gone all the same
+    :raises HostError: something cannot be removed; the state is kept, for another attempt
     """
     try:
-        fd = store.lock(root, id)
+        fd = _lock(root, id, force)
     except ContainerNotFound:
         if force:
             return
         raise
     try:
-        _delete(root, id, force)
+        try:
+            entry = store.load(root, id)
+        except ContainerNotFound:
+            # A create that was killed before it had made anything else: the state file comes first.
+            store.remove(root, id)
+            return
+        status = status_of(root, entry)
+        if status not in (STOPPED, CREATED) and not force:
+            raise StateError(f"cannot delete container {id} that is not stopped: {status}")
+        destroy(root, entry, warn)
     finally:
         posix.close(fd)
 
 
-def _delete(root: str, id: str, force: bool) -> None:
-    try:
-        entry = store.load(root, id)
-    except ContainerNotFound:
-        # A create that was killed before it had made anything else: the state file comes first.
-        store.remove(root, id)
-        return
-    status = status_of(root, entry)
-    if status not in (STOPPED, CREATED, CREATING) and not force:
-        raise StateError(f"cannot delete container {id} that is not stopped: {status}")
+def _lock(root: str, id: str, force: bool) -> int:
+    """The lock; with force, from a create that is not coming to its end (a hook hangs), by killing its PID 1."""
+    if force:
+        try:
+            return store.lock(root, id, wait=False)
+        except BlockingIOError:
+            pass
+        try:
+            entry = store.load(root, id)
+            if entry.creating:
+                signal_init(entry, SIGKILL, forgiving=True)
+        except ContainerNotFound:
+            pass
+    return store.lock(root, id)
+
+
+def destroy(root: str, entry: store.Entry, warn: Callable[[Error], None] | None) -> None:
+    """Kill what is left of a container, and remove it: delete, for who holds its lock."""
     steps.reach("delete.kill")
-    if status != STOPPED or entry.shared_pid or entry.pid == 0:
+    if entry.pid and (entry.creating or entry.shared_pid or is_alive(entry.pid, entry.start)):
         _kill_all(entry)
-    config = store.config(root, id) if "poststop" in entry.hooks else b""
+    config = store.config(root, entry.id) if "poststop" in entry.hooks else b""
     steps.reach("delete.cgroup")
-    driver.remove(entry.cgroup)
+    try:
+        driver.remove(entry.cgroup)
+    except HostError:
+        # A create that was killed early never came to own a cgroup in which there are processes.
+        if entry.pid:
+            raise
     steps.reach("delete.directory")
-    store.remove(root, id)
+    store.remove(root, entry.id)
     if config:
         steps.reach("delete.poststop")
         from .hooked import poststop
 
-        poststop(entry, config)
+        try:
+            poststop(entry, config)
+        except Error as error:
+            if warn:
+                warn(error)
 
 
 def _kill_all(entry: store.Entry) -> None:

@@ -34,8 +34,6 @@ def poststop(entry: store.Entry, config: bytes) -> None:
 
 def _run(kind: str, status: str, entry: store.Entry, config: bytes, pid: int, go_on: bool = False) -> None:
     spec = read_spec(f"{entry.bundle}/config.json", config)
-    if spec.hooks is None:
-        return
     head, tail = hook_state(entry.id, entry.bundle, status, spec.annotations)
     failure = None
     for index, hook in enumerate(getattr(spec.hooks, kind)):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import _signal
 import posix
 
 from .. import steps, store
 from ..cgroup import driver
 from ..errors import HostError, StateError, reason_of
 from ..procfs import is_alive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
 
 SIGKILL = 9
 

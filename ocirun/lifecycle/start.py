@@ -6,7 +6,7 @@ import posix
 import select
 
 from .. import steps, store
-from ..errors import Error, HostError, StateError, reason_of
+from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of
 from ..procfs import is_alive
 from .status import CREATED, STOPPED, status_of
 
@@ -17,6 +17,7 @@ def start(root: str, id: str) -> None:
     :raises ContainerNotFound: no such container
     :raises StateError: it is not created
     :raises HookError: a startContainer or poststart hook failed
+    :raises OperationError: the program could not be executed
     """
     fd = store.lock(root, id)
     try:
@@ -68,11 +69,24 @@ def _open_the_way(root: str, entry: store.Entry) -> None:
         if pidfd >= 0:
             posix.close(pidfd)
     if left == b"\0":
-        raise Error("container init died before it was started")
+        raise HostError("container init died before it was started")
     if left:
-        raise Error(left.decode("utf-8", "backslashreplace"))
+        raise _late_failure(entry, left.decode("utf-8", "backslashreplace"))
     steps.reach("start.unlink")
     posix.unlink(fifo)
+
+
+def _late_failure(entry: store.Entry, report: str) -> Error:
+    """The error for PID 1's last words, "INDEX ERRNO TEXT"."""
+    index, errno, text = (*report.split(" ", 2), "", "")[:3]
+    for late in entry.late:
+        if str(late.index) == index:
+            break
+    else:
+        return HostError(f"container init: {report}")
+    if late.what.startswith("startContainer hook "):
+        return HookError(f"{late.pointer}: {late.what}: {text}")
+    return OperationError(late.what, late.pointer, int(errno), text)
 
 
 def _left_in(fifo: str) -> bytes:

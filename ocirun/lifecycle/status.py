@@ -14,9 +14,9 @@ CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", 
 def status_of(root: str, entry: store.Entry) -> str:
     """The status of the container that the entry describes.
 
-    :raises HostError: its state cannot be found out
+    A create that was killed leaves a stopped container, for `delete`.
     """
-    if entry.pid == 0:
+    if entry.creating:
         return CREATING if store.is_locked(root, entry.id) else STOPPED
     if not is_alive(entry.pid, entry.start):
         return STOPPED

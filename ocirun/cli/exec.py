@@ -1,0 +1,62 @@
+"""`ocirun exec`."""
+
+from __future__ import annotations
+
+from ..errors import Error, UsageError, reason_of
+from ..lifecycle.exec import Command, exec_
+from ..procfs import read_file
+from ..spec.read import read_process
+from .create import request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..spec.model import Process
+    from .parse import Call
+
+_LATER = ("process-label", "apparmor", "cgroup")
+
+
+def run(call: Call) -> int:
+    """Run a process in a container; in the foreground, the exit code is the process's."""
+    flags = call.flags
+    for name in _LATER:
+        if flags[name]:
+            raise UsageError(f"--{name} is not supported by this version")
+    what = _from_file(flags["process"]) if flags["process"] else _from_flags(call)
+    return exec_(
+        call.root,
+        call.arguments[0],
+        what,
+        request(call),
+        detach=flags["detach"],
+        ignore_paused=flags["ignore-paused"],
+    )
+
+
+def _from_file(path: str) -> Process:
+    try:
+        data = read_file(path)
+    except OSError as error:
+        raise Error(f"open {path}: {reason_of(error.errno or 0)}") from None
+    return read_process(path, data)
+
+
+def _from_flags(call: Call) -> Command:
+    flags = call.flags
+    return Command(
+        args=tuple(call.arguments[1:]),
+        cwd=flags["cwd"],
+        env=tuple(flags["env"]),
+        user=flags["user"],
+        additional_gids=tuple(_gid(text) for text in flags["additional-gids"]),
+        capabilities=tuple(flags["cap"]),
+        no_new_privileges=flags["no-new-privs"],
+        terminal=flags["tty"],
+    )
+
+
+def _gid(text: str) -> int:
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 10:
+        raise UsageError(f'invalid value "{text}" for flag -additional-gids: parse error')
+    return int(text)

@@ -1,0 +1,15 @@
+"""`ocirun start`."""
+
+from __future__ import annotations
+
+from ..lifecycle.start import start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .parse import Call
+
+
+def run(call: Call) -> int:
+    """Start a created container."""
+    start(call.root, call.arguments[0])
+    return 0

@@ -1,0 +1,304 @@
+"""`create`: everything of a container except its program (runtime-spec runtime.md, "Create"); `run` begins with it."""
+
+from __future__ import annotations
+
+import posix
+import time
+
+from .. import console, facts, steps, store
+from ..cgroup import driver
+from ..errors import Error, UsageError, reason_of
+from ..launch import Launch
+from ..plan.build import Options, build
+from ..procfs import clean, process_stat
+from ..record import Record, replace
+from ..spec.read import read_config
+from ..state import document_tail
+from .kill import SIGKILL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..host import Host
+    from ..plan.build import Plan
+    from ..spec.model import Spec
+
+# Where compiled filters are kept, below the root directory: no container can have that id.
+_SECCOMP_CACHE = "@seccomp"
+
+
+class Request(Record):
+    """What a caller of create, run or exec wants beside the container itself."""
+
+    console_socket: str = ""  # path of the socket that gets the terminal
+    pidfd_socket: str = ""  # path of the socket that gets a pidfd of the process
+    pid_file: str = ""
+    preserve_fds: int = 0  # this many descriptors from 3 on (after those of listen_fds) are passed
+    listen_fds: int = 0  # this many are passed as systemd's socket activation does, sd_listen_fds(3)
+    stdio: tuple[int, int, int] = (0, 1, 2)
+    no_pivot: bool = False  # create and run only, as are the rest
+    new_keyring: bool = True
+    rootless: str = "auto"  # "true", "false" or "auto": are refusals of the cgroup ignored
+
+
+PLAIN = Request()
+
+
+def create(root: str, id: str, bundle: str, request: Request = PLAIN) -> int:
+    """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`.
+
+    :raises ConfigError: config.json is invalid
+    :raises UsageError: the id or the request is
+    :raises ContainerExists: the id is taken
+    :raises OperationError: an operation of the plan failed
+    :raises HookError: a hook did
+    """
+    creation = Creation(root, id, bundle, request)
+    check_terminal(creation.spec.process.terminal, True, request.console_socket)
+    with_console = bool(request.console_socket)
+    socket = console.connect(request.console_socket, "console socket") if with_console else -1
+    try:
+        creation.make(socket, wait=True)
+    finally:
+        if with_console:
+            posix.close(socket)
+    try:
+        steps.reach("create.release")
+        creation.launch.release(wait_for_exec=False)
+        steps.reach("create.pid-file")
+        announce(creation.launch.pid, request, "standard")
+    except BaseException:
+        creation.undo()
+        raise
+    creation.close()
+    return creation.launch.pid
+
+
+class Creation:
+    """A container on its way to "created", and what there is to undo when it does not get there."""
+
+    launch: Launch
+    entry: store.Entry
+
+    def __init__(self, root: str, id: str, bundle: str, request: Request) -> None:
+        """Reads config.json; changes nothing.
+
+        :raises UsageError: the id or the request is wrong
+        :raises ConfigError: config.json is invalid
+        """
+        check_descriptors(request)
+        store.check_id(id)
+        self.root, self.id, self.request = root, id, request
+        self.bundle = resolved(bundle)
+        self.spec, self.config = read_config(self.bundle)
+        self._lock = -1
+        self._has_cgroup = False
+        self._began = False
+
+    def make(self, console_socket: int, wait: bool) -> None:
+        """All of it, up to a PID 1 that is ready and has to be released; undone where it fails.
+
+        :param console_socket: an open socket that gets the terminal, -1 without one
+        :param wait: PID 1 is to wait for `start`
+        """
+        steps.reach("create.claim")
+        self._lock = store.claim(self.root, self.id)
+        try:
+            self._make(console_socket, wait)
+        except BaseException:
+            self.undo()
+            raise
+
+    def _make(self, console_socket: int, wait: bool) -> None:
+        host = facts.host()
+        placement = driver.place(self.spec, host, self.id, self.request.rootless)
+        self.entry = _entry(self.id, self.bundle, self.spec, placement.directories)
+        steps.reach("create.state")
+        store.save(self.root, self.entry)
+        store.write_file(f"{self.root}/{self.id}/config.json", self.config)
+        plan = self._plan(host, placement, console_socket >= 0, wait)
+        self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", placement.directories)
+        descriptors = {"console": console_socket}
+        if wait:
+            steps.reach("create.fifo")
+            descriptors["fifo"] = _fifo(f"{self.root}/{self.id}/exec.fifo")
+        try:
+            launch.prepare()
+            self._has_cgroup = True
+            launch.spawn(descriptors, self.request.listen_fds + self.request.preserve_fds, self.request.stdio)
+        finally:
+            if wait:
+                posix.close(descriptors["fifo"])
+        launch.run(self._note_pid, self._run_hooks)
+        steps.reach("create.created")
+        self.entry = replace(self.entry, creating=False, late=_late(plan))
+        store.save(self.root, self.entry)
+
+    def _plan(self, host: Host, placement: driver.Placement, console: bool, wait: bool) -> Plan:
+        options = Options(
+            id=self.id,
+            bundle=self.bundle,
+            no_pivot=self.request.no_pivot,
+            new_keyring=self.request.new_keyring,
+            preserve_fds=self.request.preserve_fds,
+            listen_fds=self.request.listen_fds,
+            console=console,
+            wait=wait,
+        )
+        return build(self.spec, host, options, placement, compiled_filter(self.spec, self.root))
+
+    def _note_pid(self, pid: int) -> None:
+        steps.reach("create.pid")
+        self._began = True
+        self.entry = replace(self.entry, pid=pid, start=process_stat(pid)[1])
+        store.save(self.root, self.entry)
+
+    def _run_hooks(self) -> None:
+        """prestart and createRuntime."""
+        from ..hooks import run_hook
+        from ..state import hook_state
+
+        steps.reach("create.hooks")
+        head, tail = hook_state(self.id, self.bundle, "creating", self.spec.annotations)
+        for operation in self.launch.hooks:
+            hook = operation.fields()
+            run_hook(
+                operation.pointer, hook["kind"], hook["path"], hook["args"], hook["env"], hook["timeout"],
+                f"{head}{self.launch.pid}{tail}",
+            )  # fmt: skip
+
+    def undo(self) -> None:
+        """Leave nothing. What resists stays on disk, for `delete --force`."""
+        try:
+            if hasattr(self, "launch"):
+                self.launch.abandon()
+            if self._has_cgroup:  # or it may be another container's, and that be the failure
+                driver.signal_all(self.entry.cgroup, SIGKILL)
+                driver.remove(self.entry.cgroup)
+            store.remove(self.root, self.id)
+            if self._began and self.spec.hooks.poststop:  # runtime.md, "Lifecycle": steps 12 and 13
+                from .hooked import poststop
+
+                poststop(self.entry, self.config)
+        except (Error, OSError):
+            pass  # the caller is about to report what came first
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let other commands at the container."""
+        if self._lock >= 0:
+            posix.close(self._lock)
+            self._lock = -1
+
+
+def resolved(bundle: str) -> str:
+    """The bundle as an absolute path without symbolic links, as chdir(2) and getcwd(3) would say.
+
+    :raises UsageError: no such directory
+    """
+    try:
+        fd = posix.open(bundle or ".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"chdir {bundle}: {reason_of(error.errno or 0)}") from None
+    try:
+        return posix.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        posix.close(fd)
+
+
+def check_descriptors(request: Request) -> None:
+    """All that are to be passed must be open. Asked before this process opens any itself.
+
+    :raises UsageError: one is not
+    """
+    if request.preserve_fds < 0:
+        raise UsageError("preserve-fds must not be negative")
+    first = 3 + request.listen_fds
+    for fd in range(first, first + request.preserve_fds):
+        try:
+            posix.fstat(fd)
+        except OSError as error:
+            raise UsageError(
+                f"unable to stat preserved-fd {fd - first} (of {request.preserve_fds}): {reason_of(error.errno or 0)}"
+            ) from None
+
+
+def check_terminal(terminal: bool, detach: bool, console_socket: str) -> None:
+    """A terminal needs somebody at its other end; the words are runc's, its name included, since others match them.
+
+    :raises UsageError: it has none, or there is a socket for no terminal
+    """
+    if detach and terminal and not console_socket:
+        raise UsageError("cannot allocate tty if runc will detach without setting console socket")
+    if (not detach or not terminal) and console_socket:
+        raise UsageError("cannot use console socket if runc will not detach or allocate tty")
+
+
+def compiled_filter(spec: Spec, root: str) -> tuple[bytes, int] | None:
+    """linux.seccomp as BPF and flags."""
+    if spec.linux.seccomp is None:
+        return None
+    from ..seccomp import compile_filter
+
+    return compile_filter(spec.linux.seccomp, f"{root}/{_SECCOMP_CACHE}")
+
+
+def announce(pid: int, request: Request, kind: str) -> None:
+    """Tell those who asked for it about a process of ours.
+
+    :param kind: what a pidfd's message says, "standard" for PID 1 and "setns" for a process of `exec`
+    :raises HostError: they cannot be told
+    """
+    if request.pidfd_socket:
+        pidfd = posix.pidfd_open(pid)
+        try:
+            console.send_descriptor(request.pidfd_socket, pidfd, kind, "pidfd socket")
+        finally:
+            posix.close(pidfd)
+    if request.pid_file:
+        store.write_file(request.pid_file, str(pid).encode(), 0o666)
+
+
+def _entry(id: str, bundle: str, spec: Spec, directories: tuple[driver.CgroupDir, ...]) -> store.Entry:
+    created = timestamp()
+    rootfs = clean(spec.root.path if spec.root.path[:1] == "/" else f"{bundle}/{spec.root.path}")
+    kinds = (("poststart", spec.hooks.poststart), ("poststop", spec.hooks.poststop))
+    return store.Entry(
+        id=id,
+        bundle=bundle,
+        rootfs=rootfs,
+        created=created,
+        document=document_tail(bundle, rootfs, created, spec.annotations),
+        uid=posix.geteuid(),
+        creating=True,
+        shared_pid=not any(namespace.type == "pid" and not namespace.path for namespace in spec.linux.namespaces),
+        hooks=tuple(kind for kind, hooks in kinds if hooks),
+        cgroup=directories,
+    )
+
+
+def timestamp() -> str:
+    """Now, as Go's RFC3339Nano: UTC, without trailing zeros."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    fraction = f".{nanoseconds:09}".rstrip("0").rstrip(".")
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + fraction + "Z"
+
+
+def _fifo(path: str) -> int:
+    """PID 1 waits on it. Opened for reading and writing, which never blocks (fifo(7))."""
+    posix.mkfifo(path, 0o600)
+    return posix.open(path, posix.O_RDWR | posix.O_CLOEXEC)
+
+
+def _late(plan: Plan) -> tuple[store.Late, ...]:
+    """The operations of PID 1 after its wait for `start`: startContainer hooks and the exec."""
+    late: list[store.Late] = []
+    for index in range(len(plan.operations) - 1, -1, -1):
+        _, pointer, name, values = plan.operations[index]
+        if name == "hook":
+            late.append(store.Late(index=index, pointer=pointer, what=f"{values[0]} hook {values[1]}"))
+        elif name == "exec":
+            late.append(store.Late(index=index, pointer=pointer, what=f"exec {values[0][0]}"))
+        else:
+            break
+    return tuple(late)

@@ -1,0 +1,223 @@
+"""`exec`: one more process in a container; the same stages and operations as PID 1 (plan/execute.py)."""
+
+from __future__ import annotations
+
+import posix
+
+from .. import console, facts, steps, store
+from ..errors import HostError, StateError, UsageError, reason_of
+from ..launch import Launch
+from ..plan.build import Options
+from ..plan.execute import build_exec
+from ..procfs import is_alive
+from ..record import Record, replace
+from ..spec.model import Capabilities
+from ..spec.read import read_spec
+from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter
+from .status import PAUSED, STOPPED, status_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..spec.model import Process, Spec
+
+# linux.namespaces[].type → the name in /proc/PID/ns (namespaces(7))
+_NAMESPACES = {
+    "user": "user", "mount": "mnt", "uts": "uts", "ipc": "ipc", "network": "net", "pid": "pid", "cgroup": "cgroup",
+    "time": "time",
+}  # fmt: skip
+
+
+class Command(Record):
+    """What differs from the container's own process."""
+
+    args: tuple[str, ...]
+    cwd: str = ""
+    env: tuple[str, ...] = ()  # "KEY=VALUE", added to the container's
+    user: str = ""  # "UID" or "UID:GID"
+    additional_gids: tuple[int, ...] = ()
+    capabilities: tuple[str, ...] = ()  # more than the container's, "CAP_CHOWN"
+    no_new_privileges: bool = False
+    terminal: bool = False
+
+
+def exec_(
+    root: str,
+    id: str,
+    what: Process | Command,
+    request: Request = PLAIN,
+    *,
+    detach: bool = False,
+    ignore_paused: bool = False,
+) -> int:
+    """Run a process in a container, in the foreground (see run()); its exit code, or 128 + the signal that ended it.
+
+    :param detach: return 0 as soon as the program runs
+    :raises Error: as begin() does
+    """
+    execution = Execution(root, id, what, request, ignore_paused)
+    check_terminal(execution.process.terminal, detach, request.console_socket)
+    if detach:
+        execution.begin(console.connect(request.console_socket, "console socket") if request.console_socket else -1)
+        return 0
+    from .foreground import Foreground
+    from .run import terminal_pair
+
+    with Foreground(subreaper=False) as waiter:
+        ours, theirs = terminal_pair() if execution.process.terminal else (None, -1)
+        return waiter.wait(execution.begin(theirs), ours)
+
+
+class Execution:
+    """One process on its way into a container."""
+
+    def __init__(self, root: str, id: str, what: Process | Command, request: Request, ignore_paused: bool) -> None:
+        """Finds out what there is to do; changes nothing.
+
+        :raises ContainerNotFound: no such container
+        :raises StateError: it is stopped or paused
+        :raises UsageError: the request is wrong
+        """
+        check_descriptors(request)
+        self.root, self.request = root, request
+        self.entry = entry = store.load(root, id)
+        status = status_of(root, entry)
+        if status == STOPPED:
+            raise StateError("cannot exec in a stopped container")
+        if status == PAUSED and not ignore_paused:
+            raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
+        self.spec = read_spec(f"{entry.bundle}/config.json", store.config(root, id))
+        self.process = process_of(self.spec, what) if isinstance(what, Command) else what
+
+    def begin(self, console_socket: int) -> int:
+        """Let the program run. Returns its pid, a child of this process.
+
+        :param console_socket: an open socket that gets the terminal, or -1; closed here
+        :raises OperationError: an operation failed, the exec included
+        """
+        try:
+            return self._begin({"console": console_socket})
+        finally:
+            if console_socket >= 0:
+                posix.close(console_socket)
+
+    def _begin(self, descriptors: dict[str, int]) -> int:
+        descriptors["pidfd"] = pidfd = _pidfd(self.entry)
+        try:
+            plan = build_exec(
+                self.process,
+                self.spec,
+                facts.host(),
+                self._options(descriptors["console"] >= 0),
+                self.entry.cgroup,
+                _foreign_namespaces(self.entry.pid),
+                compiled_filter(self.spec, self.root),
+            )
+            launch = Launch(plan, "exec", store.directory(self.root, self.entry.id), self.entry.cgroup)
+            launch.prepare()
+            launch.spawn(descriptors, self.request.listen_fds + self.request.preserve_fds, self.request.stdio)
+        finally:
+            posix.close(pidfd)
+        try:
+            launch.run(lambda pid: steps.reach("exec.pid"), lambda: None)
+            steps.reach("exec.release")
+            launch.release(wait_for_exec=True)
+            steps.reach("exec.pid-file")
+            announce(launch.pid, self.request, "setns")
+        except BaseException:
+            launch.abandon()
+            raise
+        return launch.pid
+
+    def _options(self, console: bool) -> Options:
+        return Options(
+            id=self.entry.id,
+            bundle=self.entry.bundle,
+            preserve_fds=self.request.preserve_fds,
+            listen_fds=self.request.listen_fds,
+            console=console,
+        )
+
+
+def process_of(spec: Spec, command: Command) -> Process:
+    """The container's own process with what the command changes, as runc's exec makes it.
+
+    :raises UsageError: a number is none, or there is nothing to run
+    """
+    if not command.args:
+        raise UsageError("process args cannot be empty")
+    process = spec.process
+    changes: dict[str, Any] = {
+        "args": command.args,
+        "command_line": None,
+        "terminal": command.terminal,
+        "env": process.env + command.env,
+    }
+    if command.cwd:
+        if command.cwd[:1] != "/":
+            raise UsageError("Cwd must be an absolute path")
+        changes["cwd"] = command.cwd
+    if command.no_new_privileges:
+        changes["no_new_privileges"] = True
+    user = process.user
+    if command.user:
+        uid, colon, gid = command.user.partition(":")
+        user = replace(user, uid=_number(uid, "uid"), gid=_number(gid, "gid") if colon else user.gid)
+    if command.additional_gids:
+        for gid_number in command.additional_gids:
+            if gid_number < 0:
+                raise UsageError(f"additional-gids must be a positive number {gid_number}")
+        user = replace(user, additional_gids=user.additional_gids + command.additional_gids)
+    changes["user"] = user
+    if command.capabilities:
+        changes["capabilities"] = _more_capabilities(process, command.capabilities)
+    return replace(process, **changes)
+
+
+def _more_capabilities(process: Process, names: tuple[str, ...]) -> Capabilities:
+    """Bounding, effective and permitted; never inheritable (CVE-2022-29162), so ambient only as far as that is so."""
+    have = process.capabilities or Capabilities()
+    return replace(
+        have,
+        bounding=have.bounding + names,
+        effective=have.effective + names,
+        permitted=have.permitted + names,
+        ambient=have.ambient + tuple(name for name in names if name in have.inheritable),
+    )
+
+
+def _number(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 32:
+        raise UsageError(f'parsing {text} as int for {what} failed: strconv.Atoi: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def _pidfd(entry: store.Entry) -> int:
+    """A descriptor of PID 1 and no other process."""
+    try:
+        pidfd = posix.pidfd_open(entry.pid)
+    except ProcessLookupError:
+        raise StateError("cannot exec in a stopped container") from None
+    except OSError as error:
+        raise HostError(f"open container init {entry.pid}: {reason_of(error.errno or 0)}") from None
+    if not is_alive(entry.pid, entry.start):
+        posix.close(pidfd)
+        raise StateError("cannot exec in a stopped container")
+    return pidfd
+
+
+def _foreign_namespaces(pid: int) -> tuple[str, ...]:
+    """The types of those namespaces of the process that are not our own."""
+    foreign = []
+    for kind, name in _NAMESPACES.items():
+        try:
+            theirs = posix.stat(f"/proc/{pid}/ns/{name}")
+            ours = posix.stat(f"/proc/self/ns/{name}")
+        except FileNotFoundError:  # a kernel without such namespaces
+            continue
+        except OSError as error:
+            raise HostError(f"look at the {kind} namespace of container init: {reason_of(error.errno or 0)}") from None
+        if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
+            foreign.append(kind)
+    return tuple(foreign)

@@ -1,0 +1,104 @@
+"""`run`: create and start in one, and unless it detaches, wait for the end and delete."""
+
+from __future__ import annotations
+
+import _socket
+import posix
+
+from .. import console, steps, store
+from ..errors import ContainerNotFound
+from . import foreground
+from .create import PLAIN, Creation, Request, announce, check_terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..errors import Error
+
+
+def run(
+    root: str,
+    id: str,
+    bundle: str,
+    request: Request = PLAIN,
+    *,
+    detach: bool = False,
+    keep: bool = False,
+    subreaper: bool = True,
+    warn: Callable[[Error], None] | None = None,
+) -> int:
+    """Run a container in the foreground to its end; its exit code, or 128 + the signal that ended it.
+
+    For a process of its own: signals that arrive are forwarded to the container, and standard input and output are
+    its terminal, if it has one.
+
+    :param detach: return 0 as soon as the program runs
+    :param keep: the stopped container is not deleted
+    :param subreaper: adopt what the container leaves behind, and reap it
+    :param warn: called when a poststop hook has failed
+    :raises Error: as create and start do
+    """
+    creation = Creation(root, id, bundle, request)
+    check_terminal(creation.spec.process.terminal, detach, request.console_socket)
+    if detach:
+        start(creation, console.connect(request.console_socket, "console socket") if request.console_socket else -1)
+        return 0
+    with foreground.Foreground(subreaper) as waiter:
+        ours, theirs = terminal_pair() if creation.spec.process.terminal else (None, -1)
+        start(creation, theirs)
+        code = waiter.wait(creation.launch.pid, ours)
+    if not keep:
+        _delete(root, creation.entry, warn)
+    return code
+
+
+def terminal_pair() -> tuple[_socket.socket, int]:
+    """Our end of a socket for a terminal, and the descriptor of the other, as a console socket."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+    return ours, theirs.detach()
+
+
+def start(creation: Creation, console_socket: int) -> None:
+    """Make the container and let it run at once, without an exec fifo.
+
+    :param console_socket: an open socket that gets the terminal, or -1; closed here
+    :raises Error: as create does, or a startContainer or poststart hook failed, or the exec; all undone
+    """
+    try:
+        creation.make(console_socket, wait=False)
+    finally:
+        if console_socket >= 0:
+            posix.close(console_socket)
+    try:
+        steps.reach("create.release")
+        creation.launch.release(wait_for_exec=True)
+        if creation.spec.hooks.poststart:
+            steps.reach("start.poststart")
+            from .hooked import poststart
+
+            poststart(creation.root, creation.entry)
+        steps.reach("create.pid-file")
+        announce(creation.launch.pid, creation.request, "standard")
+    except BaseException:
+        creation.undo()
+        raise
+    creation.close()
+
+
+def _delete(root: str, entry: store.Entry, warn: Callable[[Error], None] | None) -> None:
+    """Delete the container that has ended, unless somebody else has done so and another has its id."""
+    from .delete import destroy
+
+    try:
+        lock = store.lock(root, entry.id)
+    except ContainerNotFound:
+        return
+    try:
+        found = store.load(root, entry.id)
+        if (found.pid, found.start) == (entry.pid, entry.start):
+            destroy(root, found, warn)
+    except ContainerNotFound:
+        pass
+    finally:
+        posix.close(lock)
