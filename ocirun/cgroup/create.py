@@ -1,0 +1,151 @@
+"""Making a cgroup: the parent's operations cgroup_create, cgroup_write and cgroup_devices."""
+
+from __future__ import annotations
+
+import posix
+
+from ..errors import Error, HostError, OperationError, reason_of
+from ..procfs import read_file
+from . import driver
+from .resources import ABSENT_OK, ALTERNATIVE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..plan.ops import Operation
+    from .driver import CgroupDir
+
+_EINVAL, _EBUSY = 22, 16
+
+
+def below(path: str) -> str:
+    """A cgroupsPath without "." and "..", which lead nowhere above, and without outer slashes."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def own_directory(mountpoint: str, root: str, own: str) -> str:
+    """Where the caller's own cgroup is: ``own`` of /proc/self/cgroup below ``root``, the directory that is mounted.
+
+    Outside of what is mounted (in a container without a cgroup namespace) it cannot be seen: then the mount point.
+    """
+    root, own = root.rstrip("/"), own.rstrip("/")
+    if own == root or not own.startswith(root + "/"):
+        return mountpoint
+    return mountpoint + own[len(root) :]
+
+
+def may_make(path: str) -> bool:
+    """Whether the caller may make that directory and join it. What exists must be writable itself."""
+    if posix.access(path, posix.F_OK):
+        return posix.access(f"{path}/cgroup.procs", posix.W_OK, effective_ids=True)
+    while path and not posix.access(path, posix.F_OK):
+        path = path.rpartition("/")[0]
+    return posix.access(path or "/", posix.W_OK, effective_ids=True)
+
+
+def perform(directories: Sequence[CgroupDir], operations: Sequence[Operation]) -> None:
+    """As driver.perform."""
+    _refuse_used(directories)
+    made: list[str] = []
+    try:
+        _perform(directories, operations, made)
+    except BaseException:
+        for path in reversed(made):
+            try:
+                posix.rmdir(path)
+            except OSError:
+                pass
+        raise
+
+
+def _refuse_used(directories: Sequence[CgroupDir]) -> None:
+    if not any(posix.access(d.path, posix.F_OK) for d in directories):
+        return
+    count = len(driver.pids(directories))
+    if count:
+        raise HostError(f"container's cgroup is not empty: {count} process(es) found")
+    if driver.frozen(directories):
+        raise HostError("container's cgroup unexpectedly frozen")
+
+
+def _perform(directories: Sequence[CgroupDir], operations: Sequence[Operation], made: list[str]) -> None:
+    by_path = {directory.path: directory for directory in directories}
+    hybrid = any(directory.controllers for directory in directories)
+    again: list[Operation] = []
+    absent = False  # the file of the write before
+    for operation in operations:
+        name, values = operation[2], operation[3]
+        try:
+            if name == "cgroup_write":
+                path, value, optional = values
+                if optional == ALTERNATIVE and not absent:
+                    continue
+                absent = False
+                _write(path, value)
+            elif name == "cgroup_create":
+                directory = by_path[values[0]]
+                if directory.controllers or hybrid:
+                    from . import v1
+
+                    v1.create(directory, made)
+                else:
+                    from . import v2
+
+                    v2.create(directory, operations, made)
+            else:
+                from . import ebpf
+
+                ebpf.attach(*values)
+        except OSError as error:
+            errno = error.errno or 0
+            if name == "cgroup_write" and isinstance(error, FileNotFoundError) and optional == ABSENT_OK:
+                absent = True
+            elif name == "cgroup_write" and errno in (_EINVAL, _EBUSY):
+                # Limits that depend on each other (memory and swap; quota, period and burst) may need another order
+                # in a cgroup that has some already: once more after the others.
+                again.append(operation)
+            else:
+                raise failure(operation, error, by_path) from None
+    for operation in again:
+        try:
+            _write(operation[3][0], operation[3][1])
+        except OSError as error:
+            raise failure(operation, error, by_path) from None
+
+
+def _write(path: str, value: str) -> None:
+    """Write a cgroup file: each line is a write(2) of its own.
+
+    :raises OSError: the kernel's
+    """
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        for line in value.split("\n"):
+            posix.write(fd, line.encode())
+    finally:
+        posix.close(fd)
+
+
+def failure(operation: Operation, error: OSError, by_path: dict[str, CgroupDir]) -> Error:
+    """The error for an operation that the kernel refused; on v2 it says when it is a controller that is missing."""
+    from ..plan.show import describe
+
+    errno, reason = error.errno or 0, reason_of(error.errno or 0)
+    parent, _, file = operation[3][0].rpartition("/")
+    directory = by_path.get(parent)
+    if operation[2] == "cgroup_write" and directory is not None and not directory.controllers:
+        controller = file.partition(".")[0]
+        try:
+            available = read_file(f"{parent}/cgroup.controllers").split()
+        except OSError:
+            available = [controller.encode()]
+        if controller != "cgroup" and controller.encode() not in available:
+            reason = f"controller {controller} is not available here: {reason}"
+    return OperationError(describe(operation), operation.pointer, errno, reason)

@@ -1,0 +1,133 @@
+"""cgroup v1, and hybrid: v1 hierarchies with the controllers, and one of v2 without."""
+
+from __future__ import annotations
+
+import posix
+
+from ..errors import OperationError
+from ..plan import parent
+from ..procfs import read_file
+from . import devices, resources
+from .create import below, may_make, own_directory
+from .driver import CgroupDir, Placement
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..host import Host
+    from ..plan.ops import Operation
+    from ..spec.model import Spec
+    from .resources import Setting
+
+# Hierarchies that runc joins; others with a name, and those of controllers unknown to it, are left alone.
+_CONTROLLERS = frozenset(
+    (
+        "cpuset",
+        "devices",
+        "memory",
+        "cpu",
+        "cpuacct",
+        "pids",
+        "blkio",
+        "hugetlb",
+        "net_cls",
+        "net_prio",
+        "perf_event",
+        "freezer",
+        "rdma",
+        "misc",
+    )
+)
+_NAMED = "name=systemd"
+
+
+def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
+    """As driver.place. cgroupsPath is from the root of each hierarchy when absolute, else (and when missing: the id)
+    from the caller's own cgroup. systemd's form "slice:prefix:name" is a relative path like any other.
+
+    :raises OperationError: a limit that cannot be set on this host
+    """
+    wanted = spec.linux.cgroups_path or ""
+    name = below(wanted) if wanted else id
+    directories = []
+    for hierarchy in host.hierarchies:
+        controllers = hierarchy.controllers
+        if controllers and controllers != (_NAMED,) and _CONTROLLERS.isdisjoint(controllers):
+            continue
+        base = hierarchy.mountpoint
+        if not wanted.startswith("/"):
+            base = own_directory(base, hierarchy.root, hierarchy.own)
+        path = f"{base}/{name}" if name else base
+        if lenient and not wanted and not (may_make(path) and (controllers or _may_be_born(base))):
+            continue
+        directories.append(CgroupDir(controllers=controllers, path=path, mountpoint=hierarchy.mountpoint))
+    pointer = "/linux/cgroupsPath" if wanted else ""
+    operations = [parent.cgroup_create(pointer, path=d.path) for d in directories]
+    operations += _writes(spec, host, directories, lenient)
+    return Placement(directories=tuple(directories), operations=tuple(operations))
+
+
+def _may_be_born(base: str) -> bool:
+    """Whether a process of the cgroup may clone one into a cgroup below (clone3(2), cgroups(7) on delegation)."""
+    return posix.access(f"{base}/cgroup.procs", posix.W_OK, effective_ids=True)
+
+
+def _writes(spec: Spec, host: Host, directories: list[CgroupDir], lenient: bool) -> list[Operation]:
+    where = {controller: d.path for d in directories for controller in d.controllers}
+    limits = spec.linux.resources
+    settings: list[Setting] = []
+    # Only the root of the initial user namespace may write device rules; runc does without for others.
+    if host.euid == 0 and not host.in_user_namespace and ("devices" in where or not lenient):
+        settings += devices.v1(limits.devices if limits else ())
+    if limits:
+        settings += resources.v1(limits)
+    operations = []
+    for pointer, file, value, optional in settings:
+        controller = file.partition(".")[0]
+        if controller not in where:
+            raise OperationError(
+                f"cannot set {controller} limit", pointer, 0, "container could not join or create cgroup"
+            )
+        path = f"{where[controller]}/{file}"
+        operations.append(parent.cgroup_write(pointer, path=path, value=value, optional=optional))
+    return operations
+
+
+def create(directory: CgroupDir, made: list[str]) -> None:
+    """Make the directory and its missing parents, and note them in ``made``, parents first.
+
+    :raises OSError: the kernel's
+    """
+    cpuset = "cpuset" in directory.controllers
+    try:
+        posix.mkdir(directory.path, 0o755)
+        made.append(directory.path)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        path = directory.mountpoint
+        for part in directory.path[len(path) :].strip("/").split("/"):
+            path = f"{path}/{part}"
+            try:
+                posix.mkdir(path, 0o755)
+                made.append(path)
+            except FileExistsError:
+                pass
+    if cpuset:
+        _inherit(directory.path, directory.mountpoint)
+
+
+def _inherit(path: str, mountpoint: str) -> None:
+    """Give a cpuset its parent's CPUs and memory nodes where it has none: nobody can join one without."""
+    if path == mountpoint:
+        return
+    empty = [file for file in ("cpuset.cpus", "cpuset.mems") if not read_file(f"{path}/{file}").strip()]
+    if not empty:
+        return
+    parent_path = path.rpartition("/")[0]
+    _inherit(parent_path, mountpoint)
+    for file in empty:
+        fd = posix.open(f"{path}/{file}", posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, read_file(f"{parent_path}/{file}"))
+        finally:
+            posix.close(fd)
