@@ -1,0 +1,422 @@
+"""Spec + host + command line → Plan: everything that the kernel will be asked to do for a container, as data.
+
+Nothing here touches the kernel. The order of the operations, and why it is so, is in build() and _outer_stage().
+"""
+
+from __future__ import annotations
+
+import posix
+
+from ..errors import ConfigError, Problem
+from ..record import Record
+from ..spec.tables import CLOCKS, NAMESPACES, RLIMITS
+from . import mounts, ops, parent, process
+from .ops import NO_SLOT, Operation
+from .tables import MS_PRIVATE, MS_REC, MS_SLAVE, MS_UNBINDABLE, PROPAGATION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..cgroup.driver import CgroupDir, Placement
+    from ..host import Host
+    from ..spec.model import Hook, IdMapping, Process, Spec
+
+
+class Plan(Record):
+    """What create, run or exec does, in order."""
+
+    operations: tuple[Operation, ...]  # the position of one is its `index` in the encoded record
+    inherited: tuple[str, ...]  # what the parent passes as slots 0, 1 ...: "fifo", "console", "pidfd" (may come twice)
+    slots: int  # number of slots used in all
+
+
+class Options(Record):
+    """What the command line adds to the configuration.
+
+    state_creating and state_created are the state document for createContainer and startContainer hooks, as the text
+    before and after the pid: ocirun.state.hook_state() of these statuses. Needed only if there are such hooks.
+    """
+
+    id: str
+    bundle: str  # absolute
+    no_pivot: bool = False
+    new_keyring: bool = True
+    preserve_fds: int = 0
+    listen_fds: int = 0  # LISTEN_FDS, sd_listen_fds(3)
+    console: bool = False  # a console socket is passed
+    wait: bool = True  # for `start`, on the exec fifo; False for `run`
+    state_creating: tuple[str, str] = ("", "")
+    state_created: tuple[str, str] = ("", "")
+
+
+class Draft:
+    """A plan in the making."""
+
+    def __init__(self, bundle: str, inherited: Sequence[str] = ()) -> None:
+        self.bundle = bundle
+        self.inherited = tuple(inherited)
+        self.operations: list[Operation] = []
+        self.add = self.operations.append
+        self.problems: list[Problem] = []
+        self._slots = len(self.inherited)
+
+    def slot(self) -> int:
+        """A new slot."""
+        self._slots += 1
+        return self._slots - 1
+
+    def host_path(self, path: str) -> str:
+        """A path of the host; a relative one starts at the bundle."""
+        return path if path[:1] == "/" else f"{self.bundle}/{path}"
+
+    def refuse(self, pointer: str, expected: str, found: str = "") -> None:
+        """Note that the configuration is wrong."""
+        self.problems.append(Problem(pointer=pointer, expected=expected, found=found))
+
+    def unsupported(self, pointer: str, what: str) -> None:
+        """Note that the configuration asks for what this version cannot do."""
+        self.refuse(pointer, f"{what} is not supported by this version")
+
+    def finish(self) -> Plan:
+        """The plan.
+
+        :raises ConfigError: something was refused
+        """
+        if self.problems:
+            raise ConfigError(f"{self.bundle}/config.json", tuple(self.problems))
+        return Plan(operations=tuple(self.operations), inherited=self.inherited, slots=self._slots)
+
+
+def build(spec: Spec, host: Host, options: Options, placement: Placement, filter: tuple[bytes, int] | None) -> Plan:
+    """The plan of create and run.
+
+    :param filter: compiled seccomp program and SECCOMP_FILTER_FLAG_*
+    :raises ConfigError: the configuration asks for what cannot be done, all of it listed
+    """
+    inherited = (*(("fifo",) if options.wait else ()), *(("console",) if options.console else ()))
+    draft = Draft(options.bundle, inherited)
+    _refuse_unsupported(draft, spec, host)
+    linux = spec.linux
+    spaces = {space.type: (space.path, f"/linux/namespaces/{n}") for n, space in enumerate(linux.namespaces)}
+    wishes = mounts.read_mounts(draft, spec.mounts)
+    deny_setgroups = "user" in spaces and _is_own_gid(linux.gid_mappings, host)
+
+    draft.operations.extend(placement.operations)
+    _outer_stage(draft, spec, host, placement.directories, spaces, wishes, deny_setgroups)
+
+    add = draft.add
+    add(ops.new_session("init", ""))
+    if "cgroup" in spaces and not spaces["cgroup"][0]:
+        add(ops.unshare("init", spaces["cgroup"][1], flags=NAMESPACES["cgroup"]))
+    if options.new_keyring:
+        add(ops.keyring("init", "", name=f"_ses.{options.id}"))
+    if "network" in spaces and not spaces["network"][0]:
+        add(ops.link_up("init", spaces["network"][1], name="lo"))
+    _root_filled(draft, spec, host, placement.directories, spaces, wishes)
+    _hooks_before_pivot(draft, spec, options)
+    _root_entered(draft, spec, options, "mount" in spaces, wishes)
+    _kernel_settings(draft, spec)
+    process.become(draft, spec.process, filter, host, may_set_groups=not deny_setgroups and not host.setgroups_denied)
+    add(ops.ready("init", ""))
+    if options.wait:
+        add(ops.wait_start("init", "", slot=inherited.index("fifo")))
+    for number, hook in enumerate(spec.hooks.start_container):
+        add(_init_hook("startContainer", number, hook, options.state_created))
+    process.execute(draft, spec.process, options)
+    return draft.finish()
+
+
+# What this version does not do: refused, never ignored
+
+
+def _refuse_unsupported(draft: Draft, spec: Spec, host: Host) -> None:
+    refuse_process(draft, spec.process)
+    linux = spec.linux
+    if linux.mount_label:
+        draft.unsupported("/linux/mountLabel", "a mount label")
+    if linux.intel_rdt:
+        draft.unsupported("/linux/intelRdt", "intelRdt")
+    if linux.memory_policy:
+        draft.unsupported("/linux/memoryPolicy", "a memory policy")
+    if linux.personality:
+        draft.unsupported("/linux/personality", "a personality")
+    if linux.net_devices:
+        draft.unsupported("/linux/netDevices", "moving a network device")
+    if linux.seccomp and linux.seccomp.listener_path:
+        draft.unsupported("/linux/seccomp/listenerPath", "a seccomp listener")
+    if host.euid and not any(space.type == "user" for space in linux.namespaces):
+        draft.refuse("/linux/namespaces", "rootless container requires user namespaces")
+
+
+def refuse_process(draft: Draft, wanted: Process) -> None:
+    """Note what of a process this version cannot do."""
+    if wanted.apparmor_profile not in (None, "", "unconfined"):
+        draft.unsupported("/process/apparmorProfile", "an AppArmor profile")
+    if wanted.selinux_label:
+        draft.unsupported("/process/selinuxLabel", "an SELinux label")
+    if wanted.scheduler:
+        draft.unsupported("/process/scheduler", "a scheduling policy")
+    if wanted.io_priority:
+        draft.unsupported("/process/ioPriority", "an I/O priority")
+    if wanted.exec_cpu_affinity:
+        draft.unsupported("/process/execCPUAffinity", "a CPU affinity for exec")
+
+
+# The outer stage
+
+
+def _outer_stage(
+    draft: Draft,
+    spec: Spec,
+    host: Host,
+    directories: Sequence[CgroupDir],
+    spaces: dict[str, tuple[str | None, str]],
+    wishes: Sequence[mounts.Wish],
+    deny_setgroups: bool,
+) -> None:
+    """Everything before PID 1 exists.
+
+    What only the caller's user namespace allows comes before the container's: opening what its root cannot reach,
+    limits, and joining namespaces that are not the container's own. Namespaces come before the cgroup, or a small
+    memory limit could not be met; the time namespace gets its offsets before anybody is in it.
+    """
+    add = draft.add
+    by_tasks, clone = open_cgroups(draft, directories, "/linux/cgroupsPath" if spec.linux.cgroups_path else "")
+    joined = [kind for kind, (path, _) in spaces.items() if path and kind not in ("user", "mount")]
+    if spaces.get("mount", (None,))[0]:
+        joined.append("mount")  # last: it takes the root and working directory along
+    slots = {}
+    for kind in (*joined, "user"):
+        path, pointer = spaces.get(kind, (None, ""))
+        if path:
+            slots[kind] = draft.slot()
+            add(ops.open("outer", pointer, path=path, flags=posix.O_RDONLY, slot=slots[kind]))
+
+    root = ops.enter_root("outer", "/root/path", path=draft.host_path(spec.root.path))
+    own_mounts = "mount" not in joined
+    if own_mounts:
+        add(root)
+    outer_limits(draft, spec.process, host)
+    if "user" in spaces and own_mounts and host.may_mount:
+        mounts.open_sources(draft, wishes)
+
+    # What waits until after the clone: with cgroup v2, moving into the container's cgroup from inside a cgroup
+    # namespace that does not contain the caller's is refused (cgroups(7), nsdelegate).
+    late = ["cgroup"] if "cgroup" in joined and clone[0] != NO_SLOT and "user" not in spaces else []
+    early = [kind for kind in joined if kind not in late]
+
+    def join(attempt: int) -> None:
+        for kind in early:
+            add(ops.setns("outer", spaces[kind][1], slot=slots[kind], flags=NAMESPACES[kind], attempt=attempt))
+
+    if "user" in spaces:
+        join(1)
+        _user_namespace(draft, spec, spaces["user"], slots.get("user"), deny_setgroups)
+        join(2)
+    else:
+        join(0)
+    if not own_mounts:
+        add(root)
+
+    flags = 0
+    for kind in ("mount", "uts", "ipc", "network"):
+        if kind in spaces and not spaces[kind][0]:
+            flags |= NAMESPACES[kind]
+    if flags:
+        add(ops.unshare("outer", "/linux/namespaces", flags=flags))
+    for operation in by_tasks:
+        add(operation)
+    if "time" in spaces and not spaces["time"][0]:
+        add(ops.unshare("outer", spaces["time"][1], flags=NAMESPACES["time"]))
+        for clock, offset in spec.linux.time_offsets.items():
+            add(
+                ops.time_offset(
+                    "outer",
+                    f"/linux/timeOffsets/{clock}",
+                    clock=CLOCKS[clock],
+                    nanosecs=offset.nanosecs,
+                    secs=offset.secs,
+                )
+            )
+    if "pid" in spaces and not spaces["pid"][0]:
+        add(ops.unshare("outer", spaces["pid"][1], flags=NAMESPACES["pid"]))
+    add(ops.reset_affinity("outer", ""))
+    add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
+    for kind in late:
+        add(ops.setns("init", spaces[kind][1], slot=slots[kind], flags=NAMESPACES[kind], attempt=0))
+
+
+def open_cgroups(
+    draft: Draft, directories: Sequence[CgroupDir], pointer: str
+) -> tuple[list[Operation], tuple[int, int]]:
+    """Open what the cgroups are joined through: the operations that join v1, and the slots for clone to join v2.
+
+    Never by cgroup.procs where there is another way: that one waits for RCU (8 to 20 ms).
+    """
+    by_tasks = []
+    clone = (NO_SLOT, NO_SLOT)
+    for directory in directories:
+        slot = draft.slot()
+        if directory.controllers:
+            draft.add(ops.open("outer", pointer, path=f"{directory.path}/tasks", flags=posix.O_WRONLY, slot=slot))
+            by_tasks.append(ops.join_cgroup("outer", pointer, slot=slot))
+        else:
+            clone = (slot, draft.slot())
+            flags = posix.O_PATH | posix.O_DIRECTORY
+            draft.add(ops.open("outer", pointer, path=directory.path, flags=flags, slot=clone[0]))
+            procs = f"{directory.path}/cgroup.procs"
+            draft.add(ops.open("outer", pointer, path=procs, flags=posix.O_WRONLY, slot=clone[1]))
+    return by_tasks, clone
+
+
+def outer_limits(draft: Draft, wanted: Process, host: Host) -> None:
+    """What takes capabilities in the initial user namespace."""
+    if wanted.oom_score_adj is not None:
+        draft.add(ops.oom_score_adj("outer", "/process/oomScoreAdj", value=wanted.oom_score_adj))
+    for number, limit in enumerate(wanted.rlimits):
+        resource = RLIMITS[limit.type]
+        if resource < len(host.hard_limits) and limit.hard > host.hard_limits[resource]:
+            pointer = f"/process/rlimits/{number}"
+            draft.add(ops.raise_rlimit("outer", pointer, resource=resource, hard=limit.hard))
+
+
+def _user_namespace(
+    draft: Draft, spec: Spec, space: tuple[str | None, str], slot: int | None, deny_setgroups: bool
+) -> None:
+    add = draft.add
+    if slot is not None:
+        add(ops.setns("outer", space[1], slot=slot, flags=NAMESPACES["user"], attempt=0))
+    else:
+        add(ops.unshare("outer", space[1], flags=NAMESPACES["user"]))
+        add(ops.map_ids("outer", ""))
+        if deny_setgroups:
+            add(parent.setgroups_deny("/linux/gidMappings"))
+        add(parent.uid_map("/linux/uidMappings", text=_map_text(spec.linux.uid_mappings)))
+        add(parent.gid_map("/linux/gidMappings", text=_map_text(spec.linux.gid_mappings)))
+    add(ops.become_root("outer", space[1]))
+
+
+def _map_text(mappings: Sequence[IdMapping]) -> str:
+    return "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
+
+
+def _is_own_gid(mappings: Sequence[IdMapping], host: Host) -> bool:
+    """Whether the map is the one that an ordinary user may write without newgidmap (user_namespaces(7))."""
+    return host.euid != 0 and len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == host.egid
+
+
+# PID 1: the root
+
+
+def _root_filled(
+    draft: Draft,
+    spec: Spec,
+    host: Host,
+    directories: Sequence[CgroupDir],
+    spaces: dict[str, tuple[str | None, str]],
+    wishes: Sequence[mounts.Wish],
+) -> None:
+    """Root and mounts, as hooks that enter by pid find them at root.path."""
+    add = draft.add
+    wanted = PROPAGATION.get(spec.linux.rootfs_propagation or "", MS_SLAVE | MS_REC)
+    if "mount" in spaces:  # else it is the host's
+        # Nothing may get out to the host before the root is entered, unless "shared" asks for that. An unbindable
+        # mount could not be cloned: it becomes one when it is the root.
+        flags = wanted
+        if wanted & (MS_PRIVATE | MS_UNBINDABLE):
+            flags = MS_PRIVATE | MS_REC
+        elif wanted & MS_SLAVE:
+            flags |= MS_REC
+        pointer = "/linux/rootfsPropagation" if spec.linux.rootfs_propagation else ""
+        add(ops.propagation("init", pointer, flags=flags))
+    add(ops.mount_root("init", "/root/path", path=draft.host_path(spec.root.path), slot=NO_SLOT))
+    mounts.attach(draft, wishes, host, directories, "cgroup" in spaces)
+    if not mounts.has_own_dev(wishes):
+        by_bind = "user" in spaces or host.in_user_namespace
+        mounts.devices(draft, wishes, spec.linux.devices, by_bind, host.kcore)
+
+
+def _hooks_before_pivot(draft: Draft, spec: Spec, options: Options) -> None:
+    hooks = spec.hooks
+    if hooks.prestart or hooks.create_runtime:
+        draft.add(ops.mounts_ready("init", ""))
+        for kind, several in (("prestart", hooks.prestart), ("createRuntime", hooks.create_runtime)):
+            for number, hook in enumerate(several):
+                draft.add(
+                    parent.hook(
+                        f"/hooks/{kind}/{number}",
+                        kind=kind,
+                        path=hook.path,
+                        args=hook.args or (hook.path,),
+                        env=hook.env,
+                        timeout=-1 if hook.timeout is None else hook.timeout,
+                    )
+                )
+    for number, hook in enumerate(hooks.create_container):
+        draft.add(_init_hook("createContainer", number, hook, options.state_creating))
+
+
+def _init_hook(kind: str, number: int, hook: Hook, state: tuple[str, str]) -> Operation:
+    return ops.hook(
+        "init",
+        f"/hooks/{kind}/{number}",
+        kind=kind,
+        path=hook.path,
+        args=hook.args or (hook.path,),
+        env=hook.env,
+        timeout=-1 if hook.timeout is None else hook.timeout,
+        state_head=state[0],
+        state_tail=state[1],
+    )
+
+
+def _root_entered(
+    draft: Draft, spec: Spec, options: Options, mount_namespace: bool, wishes: Sequence[mounts.Wish]
+) -> None:
+    """From the host's root into the container's, and what is read-only only now."""
+    add = draft.add
+    if options.no_pivot:
+        add(ops.move_root("init", "/root/path"))
+    elif mount_namespace:
+        add(ops.pivot_root("init", "/root/path"))
+    else:
+        add(ops.chroot("init", "/root/path"))
+    cwd = mounts.clean(spec.process.cwd)
+    if cwd != "/":
+        add(ops.mkdir("init", "/process/cwd", target=cwd, mode=0o755))
+    if options.console:
+        process.console(draft, spec.process, bind_console=True)
+    elif not mounts.has_own_dev(wishes):
+        add(ops.reopen_dev_null("init", ""))
+    mounts.late_readonly(draft, wishes)
+    if spec.linux.rootfs_propagation:
+        flags = PROPAGATION[spec.linux.rootfs_propagation]
+        add(ops.root_propagation("init", "/linux/rootfsPropagation", flags=flags))
+    if spec.root.readonly:
+        add(ops.root_readonly("init", "/root/readonly"))
+
+
+def _kernel_settings(draft: Draft, spec: Spec) -> None:
+    add = draft.add
+    linux = spec.linux
+    if spec.hostname:
+        add(ops.hostname("init", "/hostname", name=spec.hostname))
+    if spec.domainname:
+        add(ops.domainname("init", "/domainname", name=spec.domainname))
+    for name, value in linux.sysctl.items():
+        pointer = "/linux/sysctl/" + name.replace("~", "~0").replace("/", "~1")
+        add(ops.sysctl("init", pointer, path=sysctl_path(name), value=value))
+    for number, path in enumerate(linux.readonly_paths):
+        add(ops.readonly("init", f"/linux/readonlyPaths/{number}", target=path))
+    for number, path in enumerate(linux.masked_paths):
+        add(ops.mask("init", f"/linux/maskedPaths/{number}", target=path))
+
+
+def sysctl_path(name: str) -> str:
+    """The path below /proc/sys, as sysctl(8): whichever of "." and "/" comes first separates; the other is itself
+    (``net.ipv4.conf.eth0/100.forwarding`` is about the interface eth0.100)."""
+    dot, slash = name.find("."), name.find("/")
+    if dot < 0 or 0 <= slash < dot:
+        return name
+    return name.translate({0x2E: 0x2F, 0x2F: 0x2E})

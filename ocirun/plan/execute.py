@@ -1,0 +1,77 @@
+"""The plan of `exec`: into the namespaces and the cgroup of a running container, then as its own PID 1 went."""
+
+from __future__ import annotations
+
+from ..spec.tables import NAMESPACES
+from . import ops, process
+from .build import Draft, Options, Plan, open_cgroups, outer_limits, refuse_process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..cgroup.driver import CgroupDir
+    from ..host import Host
+    from ..spec.model import Process, Spec
+
+
+def build_exec(
+    wanted: Process,
+    spec: Spec,
+    host: Host,
+    options: Options,
+    directories: Sequence[CgroupDir],
+    namespaces: Sequence[str],
+    filter: tuple[bytes, int] | None,
+) -> Plan:
+    """The plan of `exec`.
+
+    :param wanted: the process to run
+    :param spec: the container's configuration
+    :param namespaces: types of the namespaces of the container that are not the caller's own
+    :raises ConfigError: the process asks for what cannot be done
+    """
+    # A slot is closed by the setns that uses it, so that the pidfd of PID 1 comes as often as it is used.
+    others = [kind for kind in namespaces if kind != "user"]
+    # Moving into a cgroup v2 directory from inside the container's cgroup namespace is refused (cgroups(7),
+    # nsdelegate): that one is joined after the clone.
+    late = [kind for kind in others if kind == "cgroup" and any(not d.controllers for d in directories)]
+    early = [kind for kind in others if kind not in late]
+    uses = [kind for kind, used in (("others", early), ("user", "user" in namespaces), ("late", late)) if used]
+    draft = Draft(options.bundle, (*(("console",) if options.console else ()), *("pidfd" for _ in uses)))
+    slots = {use: number + options.console for number, use in enumerate(uses)}
+    refuse_process(draft, wanted)
+    add = draft.add
+
+    by_tasks, clone = open_cgroups(draft, directories, "")
+    outer_limits(draft, wanted, host)
+
+    flags = sum(NAMESPACES[kind] for kind in early)
+    if "user" in namespaces:
+        if flags:
+            add(ops.setns("outer", "", slot=slots["others"], flags=flags, attempt=1))
+        add(ops.setns("outer", "", slot=slots["user"], flags=NAMESPACES["user"], attempt=0))
+        add(ops.become_root("outer", ""))
+        if flags:
+            add(ops.setns("outer", "", slot=slots["others"], flags=flags, attempt=2))
+    elif flags:
+        add(ops.setns("outer", "", slot=slots["others"], flags=flags, attempt=0))
+    draft.operations.extend(by_tasks)
+    add(ops.reset_affinity("outer", ""))
+    add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
+
+    add(ops.new_session("init", ""))
+    if late:
+        add(ops.setns("init", "", slot=slots["late"], flags=NAMESPACES["cgroup"], attempt=0))
+    if options.new_keyring:
+        add(ops.keyring("init", "", name=f"_ses.{options.id}"))
+    add(ops.use_root("init", ""))
+    if options.console:
+        process.console(draft, wanted, bind_console=False)
+    denied = host.setgroups_denied or (
+        host.euid != 0 and len(spec.linux.gid_mappings) == 1 and spec.linux.gid_mappings[0].size == 1
+    )
+    process.become(draft, wanted, filter, host, may_set_groups=not denied, umask=None)
+    add(ops.ready("init", ""))
+    process.execute(draft, wanted, options)
+    return draft.finish()

@@ -1,0 +1,458 @@
+"""What is attached below the root: mounts, the cgroup hierarchies, devices and their symlinks."""
+
+from __future__ import annotations
+
+from . import ops
+from .ops import NO_SLOT
+from .tables import (
+    ATTR_ATIME,
+    ATTR_NOATIME,
+    ATTR_NODEV,
+    ATTR_NOEXEC,
+    ATTR_NOSUID,
+    ATTR_RDONLY,
+    ATTR_STRICTATIME,
+    ATTRIBUTES,
+    EXTENSIONS,
+    FLAGS,
+    MS_BIND,
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_RELATIME,
+    MS_REMOUNT,
+    MS_STRICTATIME,
+    PROPAGATION,
+    RECURSIVE,
+    TARGET_COPY_UP,
+    TARGET_ORDINARY,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..cgroup.driver import CgroupDir
+    from ..host import Hierarchy, Host
+    from ..spec.model import Device, Mount
+    from .build import Draft
+
+_CGROUP_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
+_CGROUP_ATTRIBUTES = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
+
+# lxcfs puts its own files over these; anything else inside /proc could redirect what we write there (CVE-2019-16884).
+_ALLOWED_IN_PROC = (
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+)
+
+# Path, major, minor: character devices of mode 0666 that every container has (config-linux.md, "Default Devices").
+_DEFAULT_DEVICES = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/tty", 5, 0),
+    ("/dev/urandom", 1, 9),
+    ("/dev/random", 1, 8),
+)
+_LINKS = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+)
+_FILE_TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+
+
+class Wish:
+    """One of mounts, with its options sorted out."""
+
+    __slots__ = (
+        "attr_clear",
+        "copy_up",
+        "data",
+        "flags",
+        "fstype",
+        "pointer",
+        "propagation",
+        "rec_clear",
+        "rec_set",
+        "slot",
+        "source",
+        "target",
+    )
+
+    def __init__(self, pointer: str, fstype: str, source: str, target: str) -> None:
+        self.pointer = pointer
+        self.fstype = fstype  # "bind" for all bind mounts
+        self.source = source
+        self.target = target
+        self.flags = 0  # MS_*
+        self.attr_clear = 0  # MOUNT_ATTR_* that an option clears
+        self.rec_set = 0
+        self.rec_clear = 0
+        self.propagation: list[int] = []
+        self.data: list[str] = []
+        self.copy_up = False
+        self.slot = NO_SLOT  # of a source that was opened before
+
+    @property
+    def attr_set(self) -> int:
+        """MOUNT_ATTR_* for the flags."""
+        found = 0
+        for flag, attribute in ATTRIBUTES.items():
+            if self.flags & flag:
+                found |= attribute
+        if self.flags & MS_STRICTATIME:
+            return found | ATTR_STRICTATIME
+        return found | ATTR_NOATIME if self.flags & MS_NOATIME else found
+
+    @property
+    def late_readonly(self) -> bool:
+        """Read-only only when everything is in it: other mounts and devices need their places made there."""
+        return bool(self.flags & MS_RDONLY) and (self.fstype == "tmpfs" or self.target == "/dev" != self.fstype)
+
+
+def clean(path: str) -> str:
+    """An absolute path without ".", ".." and doubled slashes, by its text alone."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part and part != ".":
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+def read_mounts(draft: Draft, mounts: Sequence[Mount]) -> list[Wish]:
+    """The mounts with their options sorted out; what is wrong goes into draft.problems."""
+    wishes = []
+    for number, mount in enumerate(mounts):
+        pointer = f"/mounts/{number}"
+        wish = Wish(pointer, mount.type or "", mount.source or "", clean(mount.destination))
+        for option in mount.options:
+            _read_option(wish, option)
+        if wish.flags & MS_BIND or wish.fstype == "bind":
+            # The type of a bind mount says nothing (config.md, "Mounts"), and "bind" without the option is one too.
+            wish.fstype = "bind"
+            wish.source = draft.host_path(wish.source)
+        _check(draft, mount, wish)
+        wishes.append(wish)
+    return wishes
+
+
+def _read_option(wish: Wish, option: str) -> None:
+    if option in FLAGS:
+        on, flag = FLAGS[option]
+        if on:
+            if flag & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME):  # one choice of three
+                wish.flags &= ~(MS_NOATIME | MS_RELATIME | MS_STRICTATIME)
+                wish.attr_clear |= ATTR_ATIME
+            wish.flags |= flag
+            wish.attr_clear &= ~ATTRIBUTES.get(flag, 0)
+        else:
+            wish.flags &= ~flag
+            atime = flag & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME)
+            wish.attr_clear |= ATTR_ATIME if atime else ATTRIBUTES.get(flag, 0)
+    elif option in PROPAGATION:
+        wish.propagation.append(PROPAGATION[option])
+    elif option in RECURSIVE:
+        on_all, off_all = RECURSIVE[option]
+        wish.rec_set = wish.rec_set & ~off_all | on_all
+        wish.rec_clear = wish.rec_clear & ~(on_all & ~ATTR_ATIME) | off_all
+    elif option == "tmpcopyup":
+        wish.copy_up = True
+    elif option not in EXTENSIONS:
+        wish.data.append(option)
+
+
+def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
+    pointer, target = wish.pointer, wish.target
+    if mount.uid_mappings or mount.gid_mappings or "idmap" in mount.options or "ridmap" in mount.options:
+        draft.unsupported(pointer, "an idmapped mount")
+    if target == "/":
+        draft.refuse(pointer + "/destination", "expected a path below the root", mount.destination)
+    if wish.fstype == "bind":
+        if wish.data:
+            draft.refuse(
+                pointer + "/options",
+                "bind mounts cannot have any filesystem-specific options applied",
+                ",".join(wish.data),
+            )
+    elif wish.flags & MS_REMOUNT:
+        if wish.data:
+            draft.unsupported(pointer + "/options", "remount with file system options")
+    elif not wish.fstype:
+        draft.refuse(pointer, 'expected a type, or the option "bind" or "rbind"')
+    if target == "/proc":
+        if wish.fstype != "proc" and not (wish.fstype == "bind" and wish.source.endswith("/proc")):
+            draft.refuse(pointer, f'"{target}" cannot be mounted because it is not of type proc', wish.fstype)
+    elif target.startswith("/proc/") and target not in _ALLOWED_IN_PROC:
+        draft.refuse(pointer, f'"{target}" cannot be mounted because it is inside /proc')
+
+
+def open_sources(draft: Draft, wishes: Sequence[Wish]) -> None:
+    """Bind sources that the container's own root might not reach, taken before its user namespace is entered."""
+    for wish in wishes:
+        if wish.fstype == "bind" and not wish.flags & MS_REMOUNT:
+            wish.slot = draft.slot()
+            draft.add(
+                ops.open_tree(
+                    "outer",
+                    wish.pointer,
+                    path=wish.source,
+                    from_slot=NO_SLOT,
+                    recursive=int(bool(wish.flags & MS_REC)),
+                    slot=wish.slot,
+                )
+            )
+
+
+def attach(
+    draft: Draft, wishes: Sequence[Wish], host: Host, directories: Sequence[CgroupDir], own_cgroup_namespace: bool
+) -> None:
+    """The mounts, in their order."""
+    for wish in wishes:
+        if wish.flags & MS_REMOUNT:
+            _remount(draft, wish)
+        elif wish.fstype == "bind":
+            _bind(draft, wish, wish.source, wish.target, wish.attr_set)
+        elif wish.fstype == "cgroup" and host.unified:
+            _cgroup2(draft, wish, host.hierarchies, directories, own_cgroup_namespace)
+        elif wish.fstype == "cgroup":
+            _cgroup1(draft, wish, host.hierarchies, directories, own_cgroup_namespace)
+        else:
+            _file_system(draft, wish, wish.fstype)
+        _more_propagation(draft, wish)
+
+
+def late_readonly(draft: Draft, wishes: Sequence[Wish]) -> None:
+    """Make read-only what had to be written to until now."""
+    for wish in wishes:
+        if wish.late_readonly and not wish.flags & MS_REMOUNT:
+            _set_readonly(draft, wish)
+
+
+def _set_readonly(draft: Draft, wish: Wish) -> None:
+    draft.add(
+        ops.setattr(
+            "init", wish.pointer, target=wish.target, recursive=0, attr_set=ATTR_RDONLY, attr_clear=0, propagation=0
+        )
+    )
+
+
+def _file_system(draft: Draft, wish: Wish, fstype: str) -> None:
+    target_flags = TARGET_ORDINARY if fstype in ("proc", "sysfs") else 0
+    if wish.copy_up and fstype == "tmpfs":
+        target_flags |= TARGET_COPY_UP
+    draft.add(
+        ops.mount(
+            "init",
+            wish.pointer,
+            fstype=fstype,
+            source=wish.source or "none",
+            target=wish.target,
+            options=tuple(wish.data),
+            ms_flags=wish.flags & ~MS_RDONLY if wish.late_readonly else wish.flags,
+            propagation=wish.propagation[0] if wish.propagation else 0,
+            target_flags=target_flags,
+        )
+    )
+    if wish.rec_set or wish.rec_clear:
+        draft.add(
+            ops.setattr(
+                "init",
+                wish.pointer,
+                target=wish.target,
+                recursive=1,
+                attr_set=wish.rec_set,
+                attr_clear=wish.rec_clear,
+                propagation=0,
+            )
+        )
+
+
+def _bind(draft: Draft, wish: Wish, source: str, target: str, attr_set: int, slot: int | None = None) -> None:
+    draft.add(
+        ops.bind(
+            "init",
+            wish.pointer,
+            source=source,
+            slot=wish.slot if slot is None else slot,
+            recursive=int(bool(wish.flags & MS_REC)),
+            target=target,
+            attr_set=attr_set,
+            attr_clear=wish.attr_clear,
+            rec_set=wish.rec_set,
+            rec_clear=wish.rec_clear,
+            propagation=wish.propagation[0] if wish.propagation else 0,
+            target_flags=0,
+        )
+    )
+
+
+def _remount(draft: Draft, wish: Wish) -> None:
+    draft.add(
+        ops.setattr(
+            "init",
+            wish.pointer,
+            target=wish.target,
+            recursive=0,
+            attr_set=wish.attr_set,
+            attr_clear=wish.attr_clear,
+            propagation=wish.propagation[0] if wish.propagation else 0,
+        )
+    )
+
+
+def _more_propagation(draft: Draft, wish: Wish) -> None:
+    """The second and later ones, for a mount that is a slave and shared too: the kernel takes one at a time."""
+    for flags in wish.propagation[1:]:
+        draft.add(
+            ops.setattr(
+                "init",
+                wish.pointer,
+                target=wish.target,
+                recursive=int(bool(flags & MS_REC)),
+                attr_set=0,
+                attr_clear=0,
+                propagation=flags,
+            )
+        )
+
+
+def _cgroup2(
+    draft: Draft,
+    wish: Wish,
+    hierarchies: Sequence[Hierarchy],
+    directories: Sequence[CgroupDir],
+    own_namespace: bool,
+) -> None:
+    """With a cgroup namespace its root is the container's cgroup. Without one the whole tree of the host would show
+    (and be writable for a rootless container: CVE-2023-25809), so the container's own part of it is bound."""
+    if own_namespace:
+        _file_system(draft, wish, "cgroup2")
+        return
+    own = [directory.path for directory in directories if not directory.controllers]
+    attr_set = wish.attr_set
+    if not own:
+        own = [hierarchy.own_directory for hierarchy in hierarchies]
+        attr_set |= ATTR_RDONLY  # somebody else's too
+    _bind(draft, wish, own[0], wish.target, attr_set, NO_SLOT)
+
+
+def _cgroup1(
+    draft: Draft,
+    wish: Wish,
+    hierarchies: Sequence[Hierarchy],
+    directories: Sequence[CgroupDir],
+    own_namespace: bool,
+) -> None:
+    """A tmpfs with a directory for each hierarchy, as it is on the host, and symlinks such as cpu → cpu,cpuacct."""
+    propagation = wish.propagation[0] if wish.propagation else 0
+    draft.add(
+        ops.mount(
+            "init",
+            wish.pointer,
+            fstype="tmpfs",
+            source="tmpfs",
+            target=wish.target,
+            options=("mode=755",),
+            ms_flags=_CGROUP_FLAGS,
+            propagation=propagation,
+            target_flags=0,
+        )
+    )
+    own = {directory.mountpoint: directory.path for directory in directories}
+    names = []
+    for hierarchy in hierarchies:
+        name = hierarchy.mountpoint.rpartition("/")[2]
+        target = f"{wish.target}/{name}"
+        if "," in name:
+            names.append(name)
+        if own_namespace:
+            named = hierarchy.controllers[0].startswith("name=")
+            draft.add(
+                ops.mount(
+                    "init",
+                    wish.pointer,
+                    fstype="cgroup",
+                    source="cgroup",
+                    target=target,
+                    options=("none", *hierarchy.controllers) if named else hierarchy.controllers,
+                    ms_flags=_CGROUP_FLAGS | wish.flags & MS_RDONLY,
+                    propagation=propagation,
+                    target_flags=0,
+                )
+            )
+            continue
+        attr_set = wish.attr_set | _CGROUP_ATTRIBUTES
+        source = own.get(hierarchy.mountpoint)
+        if source is None:
+            source = hierarchy.own_directory
+            attr_set |= ATTR_RDONLY  # somebody else's too
+        _bind(draft, wish, source, target, attr_set, NO_SLOT)
+    for name in names:
+        for controller in name.split(","):
+            draft.add(ops.symlink("init", wish.pointer, text=name, target=f"{wish.target}/{controller}", replace=0))
+    if wish.flags & MS_RDONLY:
+        _set_readonly(draft, wish)
+
+
+def has_own_dev(wishes: Sequence[Wish]) -> bool:
+    """Whether /dev is the user's, a bind mount that nothing is put into."""
+    return any(wish.fstype == "bind" and wish.target == "/dev" for wish in wishes)
+
+
+def devices(draft: Draft, wishes: Sequence[Wish], wanted: Sequence[Device], by_bind: bool, kcore: bool) -> None:
+    """Devices and the symlinks of /dev (config-linux.md, "Default Devices").
+
+    :param by_bind: in a user namespace, where mknod(2) is forbidden: bind the host's nodes
+    """
+    if not any(wish.target == "/dev" for wish in wishes):
+        draft.add(ops.mkdir("init", "", target="/dev", mode=0o755))
+    given = {device.path for device in wanted}
+    for path, major, minor in _DEFAULT_DEVICES:
+        if path not in given:
+            _device(draft, "", path, by_bind, 0o020666, major, minor, 0, 0)
+    for number, device in enumerate(wanted):
+        path = clean(device.path)
+        if path == "/dev/ptmx":  # the host's would open the host's ptys: always the container's own devpts, below
+            continue
+        mode = _FILE_TYPES[device.type] | (0o666 if device.file_mode is None else device.file_mode & 0o7777)
+        _device(
+            draft,
+            f"/linux/devices/{number}",
+            path,
+            by_bind,
+            mode,
+            device.major or 0,
+            device.minor or 0,
+            device.uid or 0,
+            device.gid or 0,
+        )
+    draft.add(ops.symlink("init", "", text="pts/ptmx", target="/dev/ptmx", replace=1))
+    for text, target in _LINKS:
+        draft.add(ops.symlink("init", "", text=text, target=target, replace=0))
+    if kcore:
+        draft.add(ops.symlink("init", "", text="/proc/kcore", target="/dev/core", replace=0))
+
+
+def _device(
+    draft: Draft, pointer: str, path: str, by_bind: bool, mode: int, major: int, minor: int, uid: int, gid: int
+) -> None:
+    if by_bind:
+        draft.add(ops.bind_device("init", pointer, source=path, slot=NO_SLOT, target=path))
+    else:
+        draft.add(ops.mknod("init", pointer, target=path, mode=mode, major=major, minor=minor, uid=uid, gid=gid))

@@ -1,0 +1,140 @@
+"""The last steps of a process before its exec: the same for PID 1 of a container and for `exec`."""
+
+from __future__ import annotations
+
+from _struct import pack
+
+from ..spec.tables import CAPABILITIES, RLIMITS
+from . import ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..host import Host
+    from ..spec.model import Capabilities, Process
+    from .build import Draft, Options
+
+
+def console(draft: Draft, wanted: Process, bind_console: bool) -> None:
+    """The terminal, of the size asked for."""
+    size = wanted.console_size
+    draft.add(
+        ops.console(
+            "init",
+            "/process/terminal",
+            slot=draft.inherited.index("console"),
+            rows=min(size.height, 0xFFFF) if size else 0,  # struct winsize has 16 bits
+            columns=min(size.width, 0xFFFF) if size else 0,
+            bind_console=int(bind_console),
+        )
+    )
+
+
+def become(
+    draft: Draft,
+    wanted: Process,
+    filter: tuple[bytes, int] | None,
+    host: Host,
+    may_set_groups: bool,
+    umask: int | None = 0o022,
+) -> None:
+    """Who the process is and what it may do.
+
+    :param umask: where the configuration has none; None leaves it alone
+    """
+    add = draft.add
+    user = wanted.user
+    mask = umask if user.umask is None else user.umask
+    if mask is not None:
+        add(ops.umask("init", "/process/user/umask" if user.umask is not None else "", mask=mask))
+    if wanted.no_new_privileges:
+        add(ops.no_new_privs("init", "/process/noNewPrivileges"))
+    limits = [
+        ops.set_rlimit(
+            "init", f"/process/rlimits/{number}", resource=RLIMITS[limit.type], pad=0, soft=limit.soft, hard=limit.hard
+        )
+        for number, limit in enumerate(wanted.rlimits)
+    ]
+    # The limits come late, since a small one for open files could stop ourselves; but before a filter, which may
+    # forbid them. Without noNewPrivileges the filter takes CAP_SYS_ADMIN, so that it comes before capabilities go.
+    early_filter = filter is not None and not wanted.no_new_privileges
+    if early_filter:
+        draft.operations.extend(limits)
+        _seccomp(draft, filter)
+    cwd = wanted.cwd
+    # As root first, then as the user, who may be the only one to get there (or not, when root could).
+    add(ops.chdir("init", "/process/cwd", path=cwd, required=0))
+    add(ops.own_stdio("init", "/process/user/uid", uid=user.uid))
+    add(ops.bounding("init", "/process/capabilities/bounding", keep=_mask(wanted.capabilities, "bounding")))
+    groups = user.additional_gids if may_set_groups else ()
+    if user.additional_gids and not may_set_groups and host.euid:
+        draft.refuse("/process/user/additionalGids", "cannot set any additional groups in a rootless container")
+    add(
+        ops.set_user(
+            "init",
+            "/process/user",
+            uid=user.uid,
+            gid=user.gid,
+            groups=pack(f"={len(groups)}I", *groups),
+            set_groups=int(may_set_groups),
+        )
+    )
+    add(
+        ops.set_capabilities(
+            "init",
+            "/process/capabilities",
+            effective=_mask(wanted.capabilities, "effective"),
+            permitted=_mask(wanted.capabilities, "permitted"),
+            inheritable=_mask(wanted.capabilities, "inheritable"),
+            ambient=_mask(wanted.capabilities, "ambient"),
+        )
+    )
+    add(ops.chdir("init", "/process/cwd", path=cwd, required=1))
+    env = environment(wanted.env)
+    add(ops.find_executable("init", "/process/args/0", name=wanted.args[0], env=env))
+    if not early_filter:
+        draft.operations.extend(limits)
+        _seccomp(draft, filter)
+
+
+def execute(draft: Draft, wanted: Process, options: Options) -> None:
+    """The exec itself."""
+    env = wanted.env
+    if options.listen_fds:
+        env = (*env, f"LISTEN_FDS={options.listen_fds}", "LISTEN_PID=1")
+    draft.add(
+        ops.exec(
+            "init",
+            "/process/args",
+            args=wanted.args,
+            env=environment(env),
+            preserve=options.preserve_fds + options.listen_fds,
+            uid=wanted.user.uid,
+        )
+    )
+
+
+def environment(env: Sequence[str]) -> tuple[str, ...]:
+    """Of several values for a name the last one, in its place (as runc and os/exec of Go do)."""
+    last = {item.partition("=")[0]: number for number, item in enumerate(env)}
+    if len(last) == len(env):
+        return tuple(env)
+    return tuple(item for number, item in enumerate(env) if last[item.partition("=")[0]] == number)
+
+
+def _seccomp(draft: Draft, filter: tuple[bytes, int] | None) -> None:
+    if filter is not None:
+        draft.add(ops.seccomp("init", "/linux/seccomp", filter=filter[0], flags=filter[1]))
+
+
+def _mask(capabilities: Capabilities | None, name: str) -> int:
+    """Bit N for capability N. Without process.capabilities there are none; unknown names count as absent (config.md:
+    "Any value which cannot be mapped to a relevant kernel interface ... SHOULD be logged as a warning")."""
+    mask = 0
+    if capabilities is not None:
+        for capability in getattr(capabilities, name):
+            number = CAPABILITIES.get(capability)
+            if number is not None:
+                mask |= 1 << number
+    return mask
