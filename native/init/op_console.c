@@ -142,7 +142,7 @@ static int set_up_console(struct init *init, const struct op_console *op, int so
 int op_console(struct init *init, const struct op_console *op)
 {
 	int socket = slot_fd(init, op->slot);
-	int master = socket < 0 ? socket : open_master(init);
+	int master = socket < 0 ? -EBADF : open_master(init);
 	int r;
 
 	if (master < 0)

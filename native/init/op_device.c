@@ -159,7 +159,7 @@ int op_bind_device(struct init *init, const struct op_bind_device *op)
 
 	bind.source = opened ? open(plan_str(&init->plan, op->source), O_PATH | O_CLOEXEC) : slot_fd(init, op->slot);
 	if (bind.source < 0)
-		return opened ? -errno : bind.source;
+		return opened ? -errno : -EBADF;
 	if (fstat(bind.source, &st) < 0)
 		r = -errno;
 	else if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))

@@ -95,7 +95,7 @@ static int take_slot(struct init *init, uint32_t slot)
 	int r;
 
 	if (tree < 0)
-		return tree;
+		return -EBADF;
 	r = attach_here(tree);
 	if (r < 0)
 		return r;
