@@ -101,6 +101,13 @@ def build_init(directory: Path) -> Path:
     return output
 
 
+def build_test_init(directory: Path) -> Path:
+    """The init that tests can fail, kill and deprive of system calls (init/main.c, init/kernel.h); never installed."""
+    output = directory / "ocirun-init"
+    build_static(sorted((NATIVE / "init").glob("*.c")), output, ["-DOCIRUN_TEST_STEPS"])
+    return output
+
+
 def build_launcher(directory: Path) -> Path:
     """The `ocirun` of a bin directory, for the Python that runs this."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -21,6 +21,7 @@ struct child {
 	const char *path;
 	char *const *argv;
 	char *const *envp;
+	int root;   /* to be in; -1: where we are */
 	int base;   /* descriptors 3 .. base-1 are the container's, not the hook's; later ones are close-on-exec */
 	int input, output;
 	int error;
@@ -31,7 +32,8 @@ static int exec_hook(void *argument)
 {
 	struct child *child = argument;
 
-	if (setpgid(0, 0) == 0 && dup2(child->input, 0) >= 0 && dup2(child->output, 1) >= 0 && dup2(child->output, 2) >= 0) {
+	if ((child->root < 0 || fchdir(child->root) == 0) && setpgid(0, 0) == 0 && dup2(child->input, 0) >= 0 &&
+	    dup2(child->output, 1) >= 0 && dup2(child->output, 2) >= 0) {
 		for (int fd = 3; fd < child->base; fd++)
 			close(fd);
 		execve(child->path, child->argv, child->envp);
@@ -145,7 +147,8 @@ static int state_file(struct init *init, const struct op_hook *op)
 int op_hook(struct init *init, const struct op_hook *op)
 {
 	size_t behind = point_at(init, 0, op->args);
-	struct child child = { .path = plan_str(&init->plan, op->path), .base = init->base };
+	/* createContainer hooks are in the container's root directory, still found outside of it (as in runc). */
+	struct child child = { .path = plan_str(&init->plan, op->path), .root = init->root, .base = init->base };
 	int r;
 
 	if (op->args.count == 0) {

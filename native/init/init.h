@@ -36,7 +36,7 @@ struct init {
 /* Words for the failure that the operation is about to return ("" says only the errno). */
 void say(struct init *init, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The descriptor in a slot; -1 with words when it is empty. */
+/* The descriptor in a slot; -EBADF with words when it is empty. */
 int slot_fd(struct init *init, uint32_t slot);
 
 /* Put a descriptor into an empty slot. 0, or a negative error with the descriptor closed. */

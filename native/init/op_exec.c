@@ -136,7 +136,7 @@ int op_wait_start(struct init *init, const struct op_wait_start *op)
 	ssize_t n;
 
 	if (fifo < 0)
-		return -EBADF;
+		return fifo;
 	close(init->socket);
 	init->socket = -1;
 	/* The parent opened it for reading and writing: there is no end-of-file. */

@@ -19,7 +19,7 @@ int slot_fd(struct init *init, uint32_t slot)
 	if (slot < init->plan.header->slot_count && init->slots[slot] >= 0)
 		return init->slots[slot];
 	say(init, "slot %u is empty", slot);
-	return -1;
+	return -EBADF;
 }
 
 int slot_fill(struct init *init, uint32_t slot, int fd)
@@ -69,7 +69,7 @@ int op_setns(struct init *init, const struct op_setns *op)
 		return 0;
 	fd = slot_fd(init, op->slot);
 	if (fd < 0)
-		return -EBADF;
+		return fd;
 	init->put_off[op->slot] = false;
 	if (setns(fd, (int)op->flags) < 0) {
 		if (errno != EPERM || op->attempt != 1)
@@ -178,7 +178,7 @@ int op_join_cgroup(struct init *init, const struct op_join_cgroup *op)
 	int r;
 
 	if (fd < 0)
-		return -EBADF;
+		return fd;
 	r = join(fd);
 	slot_close(init, op->slot);
 	return r;
@@ -232,9 +232,9 @@ int op_clone(struct init *init, const struct op_clone *op)
 	int cgroup = -1, procs = -1, pid = -1, r = 0;
 
 	if (op->cgroup_slot != NO_SLOT && (cgroup = slot_fd(init, op->cgroup_slot)) < 0)
-		return -EBADF;
+		return cgroup;
 	if (op->procs_slot != NO_SLOT && (procs = slot_fd(init, op->procs_slot)) < 0)
-		return -EBADF;
+		return procs;
 	if (cgroup >= 0)
 		pid = clone_sibling(cgroup);
 	/* Kernels before 5.7 and filters do not know CLONE_INTO_CGROUP; and where pids.max leaves no room for a fork,

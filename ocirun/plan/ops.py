@@ -337,7 +337,7 @@ def seccomp(who: str, pointer: str, *, filter: bytes, flags: int) -> Operation:
 
 
 def find_executable(who: str, pointer: str, *, name: str, env: Sequence[str]) -> Operation:
-    """Find the executable as execvp(3) would in PATH of env, check it (exists, regular, executable, ELF interpreter, #! line) and keep it open."""
+    """Find the executable as execvp(3) would in PATH of env, check it (exists, regular, executable, ELF interpreter, #! line)."""
     return Operation((who, pointer, "find_executable", (name, env)))
 
 
