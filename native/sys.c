@@ -167,7 +167,7 @@ fail:
  * base + i, without copying the caller's page tables (CLONE_VM | CLONE_VFORK: a large embedding program would pay
  * milliseconds for them). All signals stay blocked until the program resets its mask, so that no handler of the
  * caller runs in the child. */
-int sys_spawn(int program, char *const argv[], char *const envp[], const int stdio[3], int base,
+int sys_spawn(int program, char *const argv[], char *const envp[], const int *stdio, int base,
 	      const int *descriptors, int count, int *pidfd)
 {
 	struct child child = { program, argv, envp, stdio, base, descriptors, count, 0 };

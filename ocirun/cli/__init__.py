@@ -44,8 +44,7 @@ def main() -> NoReturn:
 
 def command(argv: list[str]) -> int:
     """One command line; its exit code."""
-    program = argv[0].rpartition("/")[2] if argv else "ocirun"
-    call = Call(argv[0] if argv else program)
+    call = Call(argv[0] if argv else "ocirun")
     log = call.log
     try:
         try:
@@ -64,7 +63,7 @@ def command(argv: list[str]) -> int:
             return 0
         if call.command in ("", "help", "h") or call.flags.get("help"):
             return _help(call)
-        return _run(call, program)
+        return _run(call)
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except Exception as error:
@@ -81,14 +80,18 @@ def out(text: str) -> None:
         data = data[posix.write(1, data) :]
 
 
-def _run(call: Call, program: str) -> int:
+def _name(call: Call) -> str:
+    return call.program.rpartition("/")[2]
+
+
+def _run(call: Call) -> int:
     try:
         # importlib.import_module without the package.
         module = __import__(f"{__name__}.{call.command}", fromlist=("run",))
         code: int = module.run(call)
         return code
     except Error as error:
-        call.log.fatal(_FAILED_TEXT.get(call.command, "").format(program) + str(error))
+        call.log.fatal(_FAILED_TEXT.get(call.command, "").format(_name(call)) + str(error))
         return _FAILED.get(call.command, 1)
 
 
@@ -105,7 +108,7 @@ def _misused(call: Call, error: UsageError) -> int:
         call.log.fatal(f"{error}\n")
         return _UNKNOWN_COMMAND
     what = "Incorrect Usage.\n\n" if isinstance(error, WrongCount) else f"Incorrect Usage: {error}\n\n"
-    out(what + text(call.program, call.command))
+    out(what + text(_name(call), call.command))
     call.log.fatal(str(error))
     return 1
 
@@ -118,7 +121,7 @@ def _help(call: Call) -> int:
     if topic and topic not in COMMANDS:
         call.log.fatal(f"No help topic for '{topic}'\n")
         return _UNKNOWN_COMMAND
-    out(text(call.program, topic))
+    out(text(_name(call), topic))
     return 0
 
 

@@ -59,7 +59,7 @@ def exec_(
     execution = Execution(root, id, what, request, ignore_paused)
     check_terminal(execution.process.terminal, detach, request.console_socket)
     if detach:
-        execution.begin(console.connect(request.console_socket, "console socket") if request.console_socket else -1)
+        execution.begin()
         return 0
     from .foreground import Foreground
     from .run import terminal_pair
@@ -90,12 +90,14 @@ class Execution:
         self.spec = read_spec(f"{entry.bundle}/config.json", store.config(root, id))
         self.process = process_of(self.spec, what) if isinstance(what, Command) else what
 
-    def begin(self, console_socket: int) -> int:
+    def begin(self, console_socket: int = -1) -> int:
         """Let the program run. Returns its pid, a child of this process.
 
-        :param console_socket: an open socket that gets the terminal, or -1; closed here
+        :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any
         :raises OperationError: an operation failed, the exec included
         """
+        if self.request.console_socket:
+            console_socket = console.connect(self.request.console_socket, "console socket")
         try:
             return self._begin({"console": console_socket})
         finally:

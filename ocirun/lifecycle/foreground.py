@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+_ALL = (*range(1, 32), *range(34, 65))  # 32 and 33 are glibc's own
+
 # Not forwarded: what cannot be caught, what the kernel raises for our own faults, what Go uses internally and runc
-# therefore drops (SIGURG), what we read and write for (SIGPIPE), and glibc's own two.
+# therefore drops (SIGURG), what our own writing raises (SIGPIPE).
 _OWN = (
     _signal.SIGKILL, _signal.SIGSTOP, _signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL,
-    _signal.SIGTRAP, _signal.SIGABRT, _signal.SIGPIPE, _signal.SIGURG, 32, 33,
+    _signal.SIGTRAP, _signal.SIGABRT, _signal.SIGPIPE, _signal.SIGURG,
 )  # fmt: skip
 
 
@@ -34,7 +36,7 @@ class Foreground:
         self.subreaper = subreaper
 
     def __enter__(self) -> Foreground:
-        self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, range(1, 65))
+        self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
         # A SIGCHLD that our caller ignores would make the kernel discard the exit code.
         if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -63,12 +65,12 @@ class Foreground:
 
         wake, wake_write = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         _signal.set_wakeup_fd(wake_write)
-        for number in range(1, 65):
+        for number in _ALL:
             if number not in _OWN and _signal.getsignal(number) != _signal.SIG_IGN:  # nohup
                 _signal.signal(number, note)
         relay = Relay(receive_descriptor(terminal)) if terminal else None
         try:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, range(1, 65))
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _ALL)
             return self._loop(pid, relay, caught, wake)
         finally:
             if relay:

@@ -42,7 +42,7 @@ def run(
     creation = Creation(root, id, bundle, request)
     check_terminal(creation.spec.process.terminal, detach, request.console_socket)
     if detach:
-        start(creation, console.connect(request.console_socket, "console socket") if request.console_socket else -1)
+        start(creation)
         return 0
     with foreground.Foreground(subreaper) as waiter:
         ours, theirs = terminal_pair() if creation.spec.process.terminal else (None, -1)
@@ -59,12 +59,14 @@ def terminal_pair() -> tuple[_socket.socket, int]:
     return ours, theirs.detach()
 
 
-def start(creation: Creation, console_socket: int) -> None:
+def start(creation: Creation, console_socket: int = -1) -> None:
     """Make the container and let it run at once, without an exec fifo.
 
-    :param console_socket: an open socket that gets the terminal, or -1; closed here
+    :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any
     :raises Error: as create does, or a startContainer or poststart hook failed, or the exec; all undone
     """
+    if creation.request.console_socket:
+        console_socket = console.connect(creation.request.console_socket, "console socket")
     try:
         creation.make(console_socket, wait=False)
     finally:

@@ -1,0 +1,273 @@
+"""The runtime as a library: Runtime, Container, Process.
+
+For any program, with threads or without: nothing here installs a signal handler, changes the working directory or the
+umask, leaves a descriptor open or ends the process. Containers made here are children of the calling process; their
+exit code is kept for ``wait``. A program that ignores SIGCHLD, or waits for all of its children itself, loses it.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from .errors import Error, HostError, UsageError
+from .procfs import is_alive, process_stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .state import State
+
+DEFAULT_ROOT = "/run/ocirun"
+
+
+class Process:
+    """A process that was started here, by `exec` or as PID 1 of a container."""
+
+    def __init__(self, pid: int, start: int | None = None) -> None:
+        self.pid = pid
+        self._start = process_stat(pid)[1] if start is None else start
+        self._code: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for its end. The exit code, or 128 + the signal that ended it.
+
+        None when that is not to be known: it is no child of this process, or somebody else has waited for it.
+
+        :param timeout: seconds, None for no limit
+        :raises TimeoutError: it still runs
+        """
+        if self._code is not None:
+            return self._code
+        if not self._wait_for_end(timeout):
+            raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
+        try:
+            pid, status = posix.waitpid(self.pid, posix.WNOHANG)
+        except ChildProcessError:
+            return None
+        if pid == 0:  # the pid is another child's by now
+            return None
+        code = posix.waitstatus_to_exitcode(status)
+        self._code = code if code >= 0 else 128 - code
+        return self._code
+
+    def _wait_for_end(self, timeout: float | None) -> bool:
+        import select
+
+        try:
+            pidfd = posix.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return True
+        try:
+            if not is_alive(self.pid, self._start):
+                return True
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            return bool(poll.poll(None if timeout is None else timeout * 1000))
+        finally:
+            posix.close(pidfd)
+
+
+class Container:
+    """A container below the root directory of a Runtime. Made by ``Runtime.create`` or ``Runtime.get``."""
+
+    def __init__(self, root: str, id: str, init: Process) -> None:
+        self.root = root
+        self.id = id
+        self._init = init
+
+    @property
+    def pid(self) -> int:
+        """PID 1's pid in the caller's pid namespace; another process's, or none, when it has ended."""
+        return self._init.pid
+
+    def start(self) -> None:
+        """Let the program of a created container run.
+
+        :raises StateError: it is not created
+        :raises OperationError: the program cannot be executed
+        :raises HookError: a startContainer or poststart hook failed
+        """
+        from .lifecycle.start import start
+
+        start(self.root, self.id)
+
+    def kill(self, signal: int = 15, all: bool = False) -> None:
+        """Send a signal to PID 1, or to all processes.
+
+        :raises StateError: the container is not running
+        """
+        from .lifecycle.kill import kill
+
+        kill(self.root, self.id, signal, all)
+
+    def state(self) -> State:
+        """Its state now.
+
+        :raises ContainerNotFound: it has been deleted
+        """
+        from .lifecycle.state import state
+
+        return state(self.root, self.id)
+
+    def pids(self) -> list[int]:
+        """All processes, as pids of the caller's namespace."""
+        from .lifecycle.ps import pids
+
+        return pids(self.root, self.id)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for PID 1's end: see Process.wait."""
+        return self._init.wait(timeout)
+
+    def exec(
+        self,
+        args: Iterable[str],
+        *,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        additional_gids: Iterable[int] = (),
+        capabilities: Iterable[str] = (),
+        no_new_privileges: bool = False,
+        console_socket: str = "",
+        pid_file: str = "",
+        preserve_fds: int = 0,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        ignore_paused: bool = False,
+    ) -> Process:
+        """Run one more program in the container, with what its own process has unless an argument says otherwise.
+
+        Returns when it has been executed.
+
+        :param env: added to the environment
+        :param user: "UID" or "UID:GID"
+        :param console_socket: path of a unix socket that gets the terminal; without it there is none
+        :param stdio: descriptors of this process, its standard input, output and error
+        :raises StateError: the container is stopped, or paused
+        :raises OperationError: an operation failed, the execution included
+        """
+        from .lifecycle.create import Request
+        from .lifecycle.exec import Command, Execution
+
+        command = Command(
+            args=_strings(args),
+            cwd=cwd,
+            env=tuple(f"{key}={value}" for key, value in (env or {}).items()),
+            user=user,
+            additional_gids=tuple(additional_gids),
+            capabilities=tuple(capabilities),
+            no_new_privileges=no_new_privileges,
+            terminal=bool(console_socket),
+        )
+        request = Request(console_socket=console_socket, pid_file=pid_file, preserve_fds=preserve_fds, stdio=stdio)
+        return Process(Execution(self.root, self.id, command, request, ignore_paused).begin())
+
+    def delete(self, force: bool = False, warn: Callable[[Error], None] | None = None) -> None:
+        """Remove it; with force, a running one is killed, and one that is gone is no error.
+
+        :param warn: called when a poststop hook failed, which does not keep the container from being deleted
+        :raises StateError: it is running
+        """
+        from .lifecycle.delete import delete
+
+        delete(self.root, self.id, force, warn)
+        try:
+            self._init.wait(0)  # it was our child: leave no zombie
+        except TimeoutError:
+            raise HostError(f"process {self.pid} outlived its container") from None
+
+
+class Runtime:
+    """The containers below one root directory."""
+
+    def __init__(self, root: str = DEFAULT_ROOT) -> None:
+        """
+        :param root: an absolute path; made when the first container is
+        :raises UsageError: it is "/" or relative
+        """
+        if root[:1] != "/" or not root.strip("/"):
+            raise UsageError(f"expected an absolute path other than / as root, found {root!r}")
+        self.root = root
+
+    def create(
+        self,
+        id: str,
+        bundle: str,
+        *,
+        console_socket: str = "",
+        pidfd_socket: str = "",
+        pid_file: str = "",
+        preserve_fds: int = 0,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        no_pivot: bool = False,
+        new_keyring: bool = True,
+    ) -> Container:
+        """Create a container, whose program then waits for ``start``.
+
+        :param bundle: the directory of config.json
+        :param console_socket: path of a unix socket that gets the terminal, for process.terminal
+        :param preserve_fds: this many descriptors from 3 on are passed; they must be inheritable
+        :param stdio: descriptors of this process, its standard input, output and error
+        :raises ConfigError: config.json is invalid
+        :raises ContainerExists: the id is taken
+        :raises OperationError: an operation failed, the container is undone
+        :raises HookError: a hook failed, the container is undone
+        """
+        from .lifecycle.create import Request, create
+
+        request = Request(
+            console_socket=console_socket,
+            pidfd_socket=pidfd_socket,
+            pid_file=pid_file,
+            preserve_fds=preserve_fds,
+            stdio=stdio,
+            no_pivot=no_pivot,
+            new_keyring=new_keyring,
+        )
+        return Container(self.root, id, Process(create(self.root, id, bundle, request)))
+
+    def run(
+        self,
+        id: str,
+        bundle: str,
+        *,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        preserve_fds: int = 0,
+        no_pivot: bool = False,
+        new_keyring: bool = True,
+    ) -> int | None:
+        """Create, start, wait and delete. The exit code, or 128 + the signal that ended it; None: see Process.wait.
+
+        :raises Error: as ``create`` and ``start``
+        """
+        container = self.create(
+            id, bundle, stdio=stdio, preserve_fds=preserve_fds, no_pivot=no_pivot, new_keyring=new_keyring
+        )
+        try:
+            container.start()
+            return container.wait()
+        finally:
+            container.delete(force=True)
+
+    def get(self, id: str) -> Container:
+        """A container that exists, whoever made it.
+
+        :raises ContainerNotFound: there is none
+        """
+        from . import store
+
+        entry = store.load(self.root, id)
+        return Container(self.root, id, Process(entry.pid, entry.start))
+
+    def list(self) -> list[State]:
+        """The states of all containers, by id."""
+        from .lifecycle.state import list_containers
+
+        return list_containers(self.root)
+
+
+def _strings(args: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(args, str):
+        raise UsageError(f"expected a sequence of arguments, found the string {args!r}")
+    return tuple(args)
