@@ -10,7 +10,7 @@ A property that is null is absent; properties that no table has are ignored, as 
 from __future__ import annotations
 
 import posix
-from _stat import S_ISREG
+from _stat import S_ISDIR, S_ISREG
 
 from ..errors import ConfigError, Error, Problem, reason_of
 from ..load import check_size, child, parse
@@ -73,7 +73,7 @@ def read_bytes(path: str, name: str) -> bytes:
     try:
         status = posix.fstat(fd)
         if not S_ISREG(status.st_mode):
-            raise BundleError(f"open {name}: not a regular file")
+            raise BundleError(f"open {name}: {'is a directory' if S_ISDIR(status.st_mode) else 'not a regular file'}")
         check_size(name, status.st_size)
         chunks = []
         while chunk := posix.read(fd, status.st_size + 1):
@@ -92,10 +92,16 @@ def read_spec(path: str, data: bytes) -> model.Spec:
     """
     tree = parse(path, data)
     problems: list[Problem] = []
-    spec: model.Spec = _spec(tree, None, problems)
+    spec = read_tree(tree, problems)
     problems += rules.check(spec, problems)
     if problems:
         raise ConfigError(path, in_order(tree, problems))
+    return spec
+
+
+def read_tree(tree: Any, problems: list[Problem]) -> model.Spec:
+    """The records of a tree, without rules. What is wrong is added to ``problems``, and neutral in the records."""
+    spec: model.Spec = _spec(tree, None, problems)
     return spec
 
 
@@ -262,6 +268,9 @@ def _names(value: Any, place: Place, problems: list[Problem]) -> tuple[str, ...]
 def _map(reader: Reader) -> Reader:
     def read(value: Any, place: Place, problems: list[Problem]) -> dict[str, Any]:
         if type(value) is dict:
+            for key in value:
+                if "\0" in key:
+                    _wrong("a key without NUL characters", key, (place, key), problems)
             return {key: reader(item, (place, key), problems) for key, item in value.items()}
         _wrong("an object", value, place, problems)
         return {}

@@ -1,0 +1,31 @@
+"""`ocirun validate`: print everything that is wrong in a config.json."""
+
+from __future__ import annotations
+
+from ..errors import ConfigError, UsageError
+from ..spec.read import read_bytes
+from ..spec.validate import validate
+from . import out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .parse import Call
+
+
+def run(call: Call) -> int:
+    """Check a file, or the config.json of a bundle. Returns 1 if something is wrong.
+
+    :raises UsageError: both a file and a bundle
+    :raises BundleError: it cannot be read
+    """
+    bundle = call.flags["bundle"]
+    if call.arguments and bundle:
+        raise UsageError("validate takes a file or a bundle, not both")
+    path = call.arguments[0] if call.arguments else f"{bundle}/config.json" if bundle else "config.json"
+    try:
+        warnings = validate(path, read_bytes(path, path))
+    except ConfigError as error:
+        out(f"{error}\n")
+        return 1
+    out("".join([f"{path}: valid\n", *[f"  warning: {warning}\n" for warning in warnings]]))
+    return 0

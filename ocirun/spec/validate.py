@@ -1,0 +1,77 @@
+"""Everything that is wrong in a configuration, found twice: by the JSON Schema and by the reader with its rules.
+
+The schema, schema/config.json, says the same as the tables of read.py in a form that other programs can use; loading
+and applying it takes ten times as long as creating a container, so only `ocirun validate` and the tests do.
+"""
+
+from __future__ import annotations
+
+from ..errors import ConfigError, Error, Problem
+from ..load import child, parse
+from . import read, rules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+
+def validate(path: str, data: bytes) -> list[Problem]:
+    """Check a whole configuration. Returns the warnings; ``path`` is only for the messages.
+
+    :raises ConfigError: with every problem, in the order of the document, one for each place and cause
+    """
+    tree = parse(path, data)
+    problems: list[Problem] = []
+    spec = read.read_tree(tree, problems)
+    places = {problem.pointer for problem in problems}
+    problems += [problem for problem in schema_problems(tree) if problem.pointer not in places]
+    problems += rules.check(spec, problems)
+    if problems:
+        raise ConfigError(path, read.in_order(tree, problems))
+    return rules.warnings(spec)
+
+
+def schema_problems(tree: Any) -> list[Problem]:
+    """What the JSON Schema refuses, one problem for each place.
+
+    :raises Error: the package jsonschema is missing
+    """
+    # 60 ms, and only needed here.
+    try:
+        from jsonschema import Draft202012Validator
+        from jsonschema.validators import extend
+    except ImportError as reason:
+        raise Error(f"the Python package jsonschema is needed: {reason}") from None
+    import json
+
+    with open(f"{__file__.rpartition('/')[0]}/schema/config.json", encoding="utf-8") as file:
+        schema = json.load(file)
+    # 1.0 is an integer for JSON Schema, but not for Go's decoder and so for no engine.
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    validator = extend(Draft202012Validator, type_checker=checker)(schema)
+    problems: dict[str, Problem] = {}
+    for error in validator.iter_errors(tree):
+        for pointer in _pointers(error):
+            problems.setdefault(pointer, Problem(pointer=pointer, expected=_sentence(error)))
+    return list(problems.values())
+
+
+def _pointers(error: Any) -> Iterator[str]:
+    """Where an error is: a missing property, and a key that is wrong, have a place of their own."""
+    pointer = ""
+    for step in error.absolute_path:
+        pointer = child(pointer, str(step))
+    if error.validator == "required":
+        for name in error.validator_value:
+            if name not in error.instance:
+                yield child(pointer, name)
+    elif "propertyNames" in error.schema_path:
+        yield child(pointer, error.instance)
+    else:
+        yield pointer
+
+
+def _sentence(error: Any) -> str:
+    message: str = error.message
+    return message if len(message) <= 200 else f"{message[:200]}..."
