@@ -25,6 +25,7 @@ struct init {
 	int *slots;          /* plan.header->slot_count descriptors, -1: empty */
 	bool *put_off;       /* per slot: setns attempt 1 met EPERM */
 	bool user_namespace; /* in one that is not the runtime's */
+	bool in_cwd;         /* chdir has been there */
 	pid_t pid;           /* of PID 1, in the runtime's pid namespace; 0 in the outer stage */
 	int fifo;            /* the exec fifo once `start` has come, for the reason of a late failure; else -1 */
 	const char **pointers; /* room for the longest argv and envp of the plan, one after the other */
@@ -56,9 +57,6 @@ int tell(struct init *init, enum message_type type, int32_t arg);
 
 /* Report that the present record failed with this result of its operation: to the runtime, or into the exec fifo. */
 void tell_failure(struct init *init, int result);
-
-/* main.c: mark every descriptor from there on close-on-exec. 0 or -errno. */
-int close_on_exec_from(int first);
 
 /* op_exec.c: look HOME up in the container's passwd. */
 void note_home(struct init *init, uint32_t uid);

@@ -32,8 +32,12 @@ static int check_cwd(struct init *init)
 
 int op_chdir(struct init *init, const struct op_chdir *op)
 {
-	if (chdir(plan_str(&init->plan, op->path)) < 0)
-		return !op->required && (errno == EACCES || errno == EPERM) ? 0 : -errno;
+	/* Tried as root first, who may get where the user may not, and once more as the user if that was refused. */
+	if (!init->in_cwd) {
+		if (chdir(plan_str(&init->plan, op->path)) < 0)
+			return !op->required && (errno == EACCES || errno == EPERM) ? 0 : -errno;
+		init->in_cwd = true;
+	}
 	return check_cwd(init);
 }
 
@@ -186,11 +190,15 @@ int op_exec(struct init *init, const struct op_exec *op)
 	const char **argv = init->pointers, **envp = init->pointers + behind;
 	int r;
 
+	if (op->preserve > (uint32_t)init->base - 3) {
+		say(init, "%u descriptors to preserve, %d are there", op->preserve, init->base - 3);
+		return IN_WORDS;
+	}
 	(void)point_at(init, behind, op->env);
 	complete_home(init, envp, op->uid);
-	/* Ours are all born close-on-exec; only fewer preserved ones than were passed would need another call. */
-	if (op->preserve < (uint32_t)init->base - 3 && (r = close_on_exec_from(3 + (int)op->preserve)) < 0)
-		return r;
+	/* From base on all are born close-on-exec. */
+	for (int fd = 3 + (int)op->preserve; fd < init->base; fd++)
+		close(fd);
 	execve(init->executable, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)envp);
 	r = -errno;
 	say(init, "%s", init->executable);

@@ -86,7 +86,10 @@ static int clone_root(const char *path)
 	if (tree < 0)
 		return tree;
 	r = attach_here(tree);
-	return r < 0 ? closing(tree, r) : tree;
+	if (r == 0)
+		return tree;
+	close(tree);
+	return r == -ENOSYS ? bind_root(path) : r;
 }
 
 static int take_slot(struct init *init, uint32_t slot)
@@ -119,15 +122,26 @@ int op_mount_root(struct init *init, const struct op_mount_root *op)
 	return 0;
 }
 
-int op_use_root(struct init *init, const struct op_use_root *op)
+static int set_root(struct init *init, const char *path)
 {
-	int fd = open_directory("/", O_PATH);
+	int fd = open_directory(path, O_PATH);
 
-	(void)op;
 	if (fd < 0)
 		return fd;
 	init->root = fd;
 	return 0;
+}
+
+int op_root_here(struct init *init, const struct op_root_here *op)
+{
+	(void)op;
+	return set_root(init, ".");
+}
+
+int op_use_root(struct init *init, const struct op_use_root *op)
+{
+	(void)op;
+	return set_root(init, "/");
 }
 
 /* pivot_root(".", ".") puts the old root on top of the new one, where it needs no directory (pivot_root(2), NOTES).

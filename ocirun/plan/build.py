@@ -27,7 +27,7 @@ class Plan(Record):
     """What create, run or exec does, in order."""
 
     operations: tuple[Operation, ...]  # the position of one is its `index` in the encoded record
-    inherited: tuple[str, ...]  # what the parent passes as slots 0, 1 ...: "fifo", "console", "pidfd" (may come twice)
+    inherited: tuple[str, ...]  # what the parent passes as slots 0, 1 ...: "fifo", "console", "pidfd"
     slots: int  # number of slots used in all
 
 
@@ -330,7 +330,9 @@ def _root_filled(
             flags |= MS_REC
         pointer = "/linux/rootfsPropagation" if spec.linux.rootfs_propagation else ""
         add(ops.propagation("init", pointer, flags=flags))
-    add(ops.mount_root("init", "/root/path", path=draft.host_path(spec.root.path), slot=NO_SLOT))
+        add(ops.mount_root("init", "/root/path", path=draft.host_path(spec.root.path), slot=NO_SLOT))
+    else:
+        add(ops.root_here("init", "/root/path"))
     mounts.attach(draft, wishes, host, directories, "cgroup" in spaces)
     if not mounts.has_own_dev(wishes):
         by_bind = "user" in spaces or host.in_user_namespace
@@ -376,12 +378,12 @@ def _root_entered(
 ) -> None:
     """From the host's root into the container's, and what is read-only only now."""
     add = draft.add
-    if options.no_pivot:
-        add(ops.move_root("init", "/root/path"))
-    elif mount_namespace:
-        add(ops.pivot_root("init", "/root/path"))
-    else:
+    if not mount_namespace:  # the host's mounts stay where they are, whatever --no-pivot says
         add(ops.chroot("init", "/root/path"))
+    elif options.no_pivot:
+        add(ops.move_root("init", "/root/path"))
+    else:
+        add(ops.pivot_root("init", "/root/path"))
     cwd = mounts.clean(spec.process.cwd)
     if cwd != "/":
         add(ops.mkdir("init", "/process/cwd", target=cwd, mode=0o755))

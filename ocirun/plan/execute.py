@@ -31,41 +31,48 @@ def build_exec(
     :param namespaces: types of the namespaces of the container that are not the caller's own
     :raises ConfigError: the process asks for what cannot be done
     """
-    # A slot is closed by the setns that uses it, so that the pidfd of PID 1 comes as often as it is used.
-    others = [kind for kind in namespaces if kind != "user"]
     # Moving into a cgroup v2 directory from inside the container's cgroup namespace is refused (cgroups(7),
-    # nsdelegate): that one is joined after the clone.
-    late = [kind for kind in others if kind == "cgroup" and any(not d.controllers for d in directories)]
-    early = [kind for kind in others if kind not in late]
-    uses = [kind for kind, used in (("others", early), ("user", "user" in namespaces), ("late", late)) if used]
-    draft = Draft(options.bundle, (*(("console",) if options.console else ()), *("pidfd" for _ in uses)))
-    slots = {use: number + options.console for number, use in enumerate(uses)}
+    # nsdelegate): there that one is joined after the clone.
+    late = "cgroup" in namespaces and any(not directory.controllers for directory in directories)
+    flags = 0
+    for kind in namespaces:
+        if kind != "user" and not (kind == "cgroup" and late):
+            flags |= NAMESPACES[kind]
+    inherited = (*(("console",) if options.console else ()), *(("pidfd",) if namespaces else ()))
+    draft = Draft(options.bundle, inherited)
+    pidfd = len(inherited) - 1
     refuse_process(draft, wanted)
     add = draft.add
 
     by_tasks, clone = open_cgroups(draft, directories, "")
+    shares_mounts = not any(space.type == "mount" for space in spec.linux.namespaces)
+    if shares_mounts:
+        add(ops.enter_root("outer", "/root/path", path=draft.host_path(spec.root.path)))
     outer_limits(draft, wanted, host)
 
-    flags = sum(NAMESPACES[kind] for kind in early)
     if "user" in namespaces:
         if flags:
-            add(ops.setns("outer", "", slot=slots["others"], flags=flags, attempt=1))
-        add(ops.setns("outer", "", slot=slots["user"], flags=NAMESPACES["user"], attempt=0))
+            add(ops.setns("outer", "", slot=pidfd, flags=flags, attempt=1))
+        add(ops.setns("outer", "", slot=pidfd, flags=NAMESPACES["user"], attempt=0))
         add(ops.become_root("outer", ""))
         if flags:
-            add(ops.setns("outer", "", slot=slots["others"], flags=flags, attempt=2))
+            add(ops.setns("outer", "", slot=pidfd, flags=flags, attempt=2))
     elif flags:
-        add(ops.setns("outer", "", slot=slots["others"], flags=flags, attempt=0))
+        add(ops.setns("outer", "", slot=pidfd, flags=flags, attempt=0))
     draft.operations.extend(by_tasks)
     add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
 
     add(ops.new_session("init", ""))
     if late:
-        add(ops.setns("init", "", slot=slots["late"], flags=NAMESPACES["cgroup"], attempt=0))
+        add(ops.setns("init", "", slot=pidfd, flags=NAMESPACES["cgroup"], attempt=0))
     if options.new_keyring:
         add(ops.keyring("init", "", name=f"_ses.{options.id}"))
-    add(ops.use_root("init", ""))
+    if shares_mounts:  # then no setns has brought its root along
+        add(ops.root_here("init", "/root/path"))
+        add(ops.chroot("init", "/root/path"))
+    else:
+        add(ops.use_root("init", ""))
     if options.console:
         process.console(draft, wanted, bind_console=False)
     denied = host.setgroups_denied or (

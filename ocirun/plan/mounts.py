@@ -24,6 +24,7 @@ from .tables import (
     MS_REC,
     MS_RELATIME,
     MS_REMOUNT,
+    MS_SHARED,
     MS_STRICTATIME,
     PROPAGATION,
     RECURSIVE,
@@ -102,7 +103,7 @@ class Wish:
         self.attr_clear = 0  # MOUNT_ATTR_* that an option clears
         self.rec_set = 0
         self.rec_clear = 0
-        self.propagation: list[int] = []
+        self.propagation = 0  # MS_*
         self.data: list[str] = []
         self.copy_up = False
         self.slot = NO_SLOT  # of a source that was opened before
@@ -166,7 +167,9 @@ def _read_option(wish: Wish, option: str) -> None:
             atime = flag & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME)
             wish.attr_clear |= ATTR_ATIME if atime else ATTRIBUTES.get(flag, 0)
     elif option in PROPAGATION:
-        wish.propagation.append(PROPAGATION[option])
+        # In their order, as several mount(2) would: "shared" makes peers of a slave too, the others start anew.
+        flags = PROPAGATION[option]
+        wish.propagation = wish.propagation | flags if flags & MS_SHARED else flags
     elif option in RECURSIVE:
         on_all, off_all = RECURSIVE[option]
         wish.rec_set = wish.rec_set & ~off_all | on_all
@@ -234,7 +237,6 @@ def attach(
             _cgroup1(draft, wish, host.hierarchies, directories, own_cgroup_namespace)
         else:
             _file_system(draft, wish, wish.fstype)
-        _more_propagation(draft, wish)
 
 
 def late_readonly(draft: Draft, wishes: Sequence[Wish]) -> None:
@@ -265,7 +267,7 @@ def _file_system(draft: Draft, wish: Wish, fstype: str) -> None:
             target=wish.target,
             options=tuple(wish.data),
             ms_flags=wish.flags & ~MS_RDONLY if wish.late_readonly else wish.flags,
-            propagation=wish.propagation[0] if wish.propagation else 0,
+            propagation=wish.propagation,
             target_flags=target_flags,
         )
     )
@@ -296,7 +298,7 @@ def _bind(draft: Draft, wish: Wish, source: str, target: str, attr_set: int, slo
             attr_clear=wish.attr_clear,
             rec_set=wish.rec_set,
             rec_clear=wish.rec_clear,
-            propagation=wish.propagation[0] if wish.propagation else 0,
+            propagation=wish.propagation,
             target_flags=0,
         )
     )
@@ -311,25 +313,9 @@ def _remount(draft: Draft, wish: Wish) -> None:
             recursive=0,
             attr_set=wish.attr_set,
             attr_clear=wish.attr_clear,
-            propagation=wish.propagation[0] if wish.propagation else 0,
+            propagation=wish.propagation,
         )
     )
-
-
-def _more_propagation(draft: Draft, wish: Wish) -> None:
-    """The second and later ones, for a mount that is a slave and shared too: the kernel takes one at a time."""
-    for flags in wish.propagation[1:]:
-        draft.add(
-            ops.setattr(
-                "init",
-                wish.pointer,
-                target=wish.target,
-                recursive=int(bool(flags & MS_REC)),
-                attr_set=0,
-                attr_clear=0,
-                propagation=flags,
-            )
-        )
 
 
 def _cgroup2(
@@ -360,7 +346,6 @@ def _cgroup1(
     own_namespace: bool,
 ) -> None:
     """A tmpfs with a directory for each hierarchy, as it is on the host, and symlinks such as cpu → cpu,cpuacct."""
-    propagation = wish.propagation[0] if wish.propagation else 0
     draft.add(
         ops.mount(
             "init",
@@ -370,7 +355,7 @@ def _cgroup1(
             target=wish.target,
             options=("mode=755",),
             ms_flags=_CGROUP_FLAGS,
-            propagation=propagation,
+            propagation=wish.propagation,
             target_flags=0,
         )
     )
@@ -392,7 +377,7 @@ def _cgroup1(
                     target=target,
                     options=("none", *hierarchy.controllers) if named else hierarchy.controllers,
                     ms_flags=_CGROUP_FLAGS | wish.flags & MS_RDONLY,
-                    propagation=propagation,
+                    propagation=wish.propagation,
                     target_flags=0,
                 )
             )

@@ -62,6 +62,7 @@ FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "link_up": (("name", "str"),),
     "propagation": (("flags", "u32"),),
     "mount_root": (("path", "str"), ("slot", "u32")),
+    "root_here": (),
     "use_root": (),
     "mount": (("fstype", "str"), ("source", "str"), ("target", "str"), ("options", "strv"), ("ms_flags", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
     "bind": (("source", "str"), ("slot", "u32"), ("recursive", "u32"), ("target", "str"), ("attr_set", "u32"), ("attr_clear", "u32"), ("rec_set", "u32"), ("rec_clear", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
@@ -187,6 +188,11 @@ def propagation(who: str, pointer: str, *, flags: int) -> Operation:
 def mount_root(who: str, pointer: str, *, path: str, slot: int) -> Operation:
     """The rootfs: attach the detached tree of the slot (or, with NO_SLOT, a recursive clone of the working directory) over the working directory; it becomes the root descriptor. Its parent mount is made private."""
     return Operation((who, pointer, "mount_root", (path, slot)))
+
+
+def root_here(who: str, pointer: str) -> Operation:
+    """The working directory becomes the root descriptor as it is: a container in the host's own mount namespace, where nothing may be mounted that nobody asked for."""
+    return Operation((who, pointer, "root_here", ()))
 
 
 def use_root(who: str, pointer: str) -> Operation:
