@@ -44,10 +44,9 @@ def _extension(name: str, libraries: list[str]) -> FFI:
         f"ocirun._{name}",
         f'#include "{header.name}"',
         sources=[str(NATIVE / f"{name}.c")],
-        include_dirs=[str(NATIVE)],
         depends=[str(header)],
         libraries=libraries,
-        extra_compile_args=EXTENSION,
+        extra_compile_args=[*EXTENSION, f"-iquote{NATIVE}"],  # not -I: <seccomp.h> is libseccomp's
     )
     return builder
 

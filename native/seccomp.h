@@ -1,0 +1,11 @@
+unsigned int filter_version(void);
+int filter_action(const char *name, unsigned int data, unsigned int *action);
+int filter_compare(const char *name);
+unsigned int filter_arch(const char *name);
+unsigned int filter_audit_arch(unsigned int arch);
+int filter_syscall(unsigned int arch, const char *name, int *number);
+void *filter_new(unsigned int default_action, int binary_tree);
+int filter_add_arch(void *filter, unsigned int arch);
+int filter_add_rule(void *filter, unsigned int action, int number, unsigned int count, const unsigned int *arguments, const int *compares, const unsigned long long *first, const unsigned long long *second);
+int filter_export(void *filter, int fd);
+void filter_free(void *filter);
