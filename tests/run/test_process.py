@@ -61,16 +61,26 @@ def test_a_plain_root_process(runtime: Runtime, bundle: Workshop) -> None:
 
 def test_user_with_groups_and_umask(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
-    made.process["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 4294967294, 20], "umask": 0o077}
+    made.process["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 2147483647, 20], "umask": 0o077}
     report = runtime.report(made)
     assert report["uid"] == [1000] * 3
     assert report["gid"] == [1001] * 3
-    assert sorted(report["groups"]) == [5, 20, 4294967294]
+    assert sorted(report["groups"]) == [5, 20, 2147483647]
     assert report["umask"] == 0o077
     assert "HOME=/home/user" in report["env"], "from the container's passwd"
     got = capabilities(report)
     assert got["effective"] == got["permitted"] == 0, "lost with execve(2), as nothing is ambient"
     assert got["bounding"] == capability_mask(["AUDIT_WRITE", "KILL", "NET_BIND_SERVICE"])
+
+
+@pytest.mark.differs("refuses ids above 2^31 - 1, which the kernel takes")
+def test_the_largest_ids(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle()
+    largest = 2**32 - 2
+    made.process["user"] = {"uid": largest, "gid": largest, "additionalGids": [largest - 1]}
+    report = runtime.report(made)
+    assert report["uid"] == report["gid"] == [largest] * 3
+    assert report["groups"] == [largest - 1]
 
 
 def test_home(runtime: Runtime, bundle: Workshop) -> None:
@@ -115,6 +125,7 @@ def test_environment_is_only_what_is_configured(runtime: Runtime, bundle: Worksh
 @pytest.mark.parametrize("user", [0, 1000])
 def test_all_five_capability_sets(runtime: Runtime, bundle: Workshop, user: int) -> None:
     made = bundle()
+    made.process["noNewPrivileges"] = False
     made.process["user"] = {"uid": user, "gid": user}
     made.process["capabilities"] = {
         "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_SETUID"],
@@ -132,6 +143,8 @@ def test_all_five_capability_sets(runtime: Runtime, bundle: Workshop, user: int)
         assert got["permitted"] == got["effective"] == ambient
     else:  # capabilities(7): root gets inheritable and bounding
         assert got["permitted"] == got["effective"] == got["bounding"]
+        made.process["noNewPrivileges"] = True  # and with it, no more than it had
+        assert capabilities(runtime.report(made))["permitted"] == capability_mask(["CHOWN", "KILL", "NET_RAW"])
 
 
 def test_no_capabilities_at_all(runtime: Runtime, bundle: Workshop) -> None:

@@ -1,0 +1,173 @@
+"""The container's cgroup: where it is, its limits as the kernel has them, who is in it, and that it goes away."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import harness
+import pytest
+from harness import Bundle, Runtime, Workshop, cgroup_directory, cgroup_roots
+
+V2 = set(cgroup_roots()) == {""}
+
+
+def read(controller: str, bundle: Bundle, name: str) -> str:
+    return (cgroup_directory(controller, bundle.id) / name).read_text().strip()
+
+
+def test_joined_everywhere_and_removed(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle("pause")
+    pid = runtime.started(made)
+    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    roots = cgroup_roots()
+    for _, controllers, path in lines:
+        if controllers or V2:
+            assert path == f"/{made.id}", controllers
+    directories = {controller: directory / made.id for controller, directory in roots.items() if controller or V2}
+    for controller, directory in directories.items():
+        assert (directory / "cgroup.procs").read_text().split() == [str(pid)], controller
+    runtime.end(made, pid)
+    for directory in directories.values():
+        assert not directory.exists()
+
+
+def test_memory_cpu_and_pids(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle("pause")
+    made.linux["resources"] |= {
+        "memory": {"limit": 64 << 20, "reservation": 32 << 20},
+        "cpu": {"shares": 512, "quota": 50_000, "period": 100_000},
+        "pids": {"limit": 33},
+    }
+    pid = runtime.started(made)
+    if V2:
+        assert read("", made, "memory.max") == str(64 << 20)
+        assert read("", made, "memory.low") == str(32 << 20)
+        assert read("", made, "cpu.max") == "50000 100000"
+        assert read("", made, "pids.max") == "33"
+    else:
+        assert read("memory", made, "memory.limit_in_bytes") == str(64 << 20)
+        assert read("memory", made, "memory.soft_limit_in_bytes") == str(32 << 20)
+        assert read("cpu", made, "cpu.shares") == "512"
+        assert read("cpu", made, "cpu.cfs_quota_us") == "50000"
+        assert read("cpu", made, "cpu.cfs_period_us") == "100000"
+        assert read("pids", made, "pids.max") == "33"
+    assert runtime.end(made, pid) == 137
+
+
+def test_cpuset(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle()
+    made.linux["resources"]["cpu"] = {"cpus": "1", "mems": "0"}
+    assert int(runtime.report(made)["affinity"], 16) == 0b10
+    assert runtime.report(bundle())["affinity"] != "2"
+
+
+def test_pids_limit_holds(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle("children", "20")
+    made.linux["resources"]["pids"] = {"limit": 5}
+    result = runtime.run(made)
+    assert result.code == 1
+    assert "fork: Resource temporarily unavailable" in result.err
+
+
+def test_memory_limit_holds(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle("eat", str(64 << 20))
+    made.linux["resources"]["memory"] = {"limit": 8 << 20, "swap": 8 << 20}
+    assert runtime.run(made).code == 137
+    made = bundle("eat", str(4 << 20))
+    made.linux["resources"]["memory"] = {"limit": 8 << 20}
+    assert runtime.run(made).code == 0
+
+
+def test_device_rules(runtime: Runtime, bundle: Workshop) -> None:
+    """Denied but for the default ones and what is allowed; and without any rule of the configuration."""
+    made = bundle()
+    made.capabilities("MKNOD", "DAC_OVERRIDE")
+    made.process["noNewPrivileges"] = False
+    made.linux["resources"]["devices"] = [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "r"},
+    ]
+    made.linux["devices"] = [
+        {"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666},
+        {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666},
+    ]
+    report = runtime.report(
+        made, "write=/dev/kmsg", "write=/dev/fuse", "write=/dev/null", "path=/dev/kmsg", "write=/dev/tty"
+    )
+    assert report["writes"]["/dev/kmsg"] == "EPERM"
+    assert report["paths"]["/dev/kmsg"]["error"] == "EPERM"
+    assert report["writes"]["/dev/fuse"] == "EPERM"
+    assert report["writes"]["/dev/null"] == ""
+    assert report["writes"]["/dev/tty"] == "ENXIO", "allowed; there is no terminal"
+
+    made = bundle()
+    del made.linux["resources"]
+    made.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}]
+    report = runtime.report(made, "write=/dev/kmsg", "write=/dev/null")
+    assert report["writes"]["/dev/null"] == ""
+
+
+def test_device_rules_in_the_kernel(runtime: Runtime, bundle: Workshop) -> None:
+    if V2:
+        pytest.skip("cgroup v2 has no file that tells the rules")
+    made = bundle("pause")
+    pid = runtime.started(made)
+    rules = read("devices", made, "devices.list").splitlines()
+    assert {"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:8 rwm", "c 1:7 rwm", "c 5:0 rwm", "c 1:5 rwm", "c 1:9 rwm"} <= set(rules)
+    assert {"c 136:* rwm", "c 5:2 rwm"} <= set(rules)
+    assert "a *:* rwm" not in rules
+    runtime.end(made, pid)
+
+
+def test_nested_and_missing_paths(runtime: Runtime, bundle: Workshop) -> None:
+    """A deep path: the parents are made; and without a path: below the caller's own."""
+    made = bundle("pause")
+    made.linux["cgroupsPath"] = f"/{made.id}/deep/er"
+    pid = runtime.started(made)
+    assert read("pids", made, "deep/er/cgroup.procs") == str(pid)
+    runtime.end(made, pid)
+    for directory in cgroup_roots().values():  # the parents were asked for, and stay
+        for path in ("deep/er", "deep", "."):
+            if (directory / made.id / path).is_dir():
+                assert path != "deep/er"
+                (directory / made.id / path).rmdir()
+    if V2:
+        return
+    made = bundle("pause")
+    del made.linux["cgroupsPath"]
+    pid = runtime.started(made)
+    own = {line.split(":")[1]: line.split(":")[2] for line in Path("/proc/self/cgroup").read_text().splitlines()}
+    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    for _, controllers, path in lines:
+        if controllers:
+            assert path == f"{own[controllers].rstrip('/')}/{made.id}"
+    runtime.end(made, pid)
+
+
+def test_a_cgroup_that_is_not_empty(runtime: Runtime, bundle: Workshop) -> None:
+    first = bundle("pause")
+    pid = runtime.started(first)
+    second = bundle("true")
+    second.linux["cgroupsPath"] = first.linux["cgroupsPath"]
+    result = runtime.run(second)
+    if runtime.name != "runc":  # 1.1.5 only warns
+        result.failed("container's cgroup is not empty: 1 process")
+        assert runtime.status(first) == "running"
+    runtime.end(first, pid)
+
+
+def test_everything_before_the_container_runs(runtime: Runtime, bundle: Workshop) -> None:
+    """Already the hooks of the container find their process in its cgroup, with the limits set."""
+    made = bundle("true")
+    made.linux["resources"]["pids"] = {"limit": 77}
+    directory = cgroup_directory("pids", made.id)
+    out = made.path / "seen"
+    script = f"cat {directory}/cgroup.procs {directory}/pids.max > {out}"
+    made.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    pid = runtime.created(made)
+    seen = out.read_text().split()
+    assert str(pid) in seen
+    assert seen[-1] == "77"
+    runtime.delete(made, "--force").ok()
+    harness.eventually(lambda: not os.path.exists(directory), "the cgroup is removed")
