@@ -49,15 +49,12 @@ static int hide_directory(struct init *init, const char *path, int target)
 	if (empty_directory >= 0)
 		return bind_mount(init, &bind);
 	mount = new_empty_directory();
-	if (lacks(mount))
-		return procfs_mount(-1, "tmpfs", target, "tmpfs", MS_RDONLY, NULL);
-	if (mount < 0)
-		return mount;
-	r = kernel_move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
-	if (r < 0)
-		return closing(mount, r);
-	empty_directory = mount;
-	return 0;
+	r = mount < 0 ? mount : attach(mount, target);
+	if (r == 0)
+		empty_directory = mount;
+	else if (mount >= 0)
+		close(mount);
+	return lacks(r) ? procfs_mount(-1, "tmpfs", target, "tmpfs", MS_RDONLY, NULL) : r;
 }
 
 static int hide_file(struct init *init, const char *path, int target)

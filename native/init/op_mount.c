@@ -107,17 +107,22 @@ static int remount(int mount, uint32_t set, uint32_t clear)
 	return procfs_mount(-1, NULL, mount, NULL, MS_REMOUNT | MS_BIND | flags_of((present & ~clear) | set), NULL);
 }
 
-int set_attributes(struct init *init, int mount, bool recursive, uint32_t set, uint32_t clear)
+static int change_attributes(int mount, bool recursive, uint32_t set, uint32_t clear)
 {
 	struct mount_attr attr = {.attr_set = set, .attr_clr = clear};
-	int r;
 
 	if (!set && !clear)
 		return 0;
 	/* The kernel wants the whole atime field cleared when a part of it is set. */
 	if ((set | clear) & MOUNT_ATTR__ATIME)
 		attr.attr_clr |= MOUNT_ATTR__ATIME;
-	r = kernel_mount_setattr(mount, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr);
+	return kernel_mount_setattr(mount, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr);
+}
+
+int set_attributes(struct init *init, int mount, bool recursive, uint32_t set, uint32_t clear)
+{
+	int r = change_attributes(mount, recursive, set, clear);
+
 	if (!lacks(r))
 		return r;
 	if (!recursive)
@@ -146,7 +151,7 @@ static int set_propagation(int mount, uint32_t flags)
 	return r;
 }
 
-static int attach(int tree, int target)
+int attach(int tree, int target)
 {
 	return kernel_move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
@@ -156,6 +161,23 @@ static int set_bind_attributes(struct init *init, int mount, const struct bind *
 	int r = set_attributes(init, mount, true, bind->rec_set, bind->rec_clear);
 
 	return r < 0 ? r : set_attributes(init, mount, false, bind->attr_set, bind->attr_clear);
+}
+
+/* Attach a tree of our own with its attributes, which it has before anybody can see it where mount_setattr(2) is
+ * there; mount(2) changes attached mounts only. -ENOSYS, -EPERM: move_mount(2) is missing. */
+static int attach_bind(struct init *init, int tree, const struct bind *bind)
+{
+	int r = change_attributes(tree, true, bind->rec_set, bind->rec_clear);
+	bool late;
+
+	if (r == 0)
+		r = change_attributes(tree, false, bind->attr_set, bind->attr_clear);
+	late = lacks(r);
+	if (r == 0 || late)
+		r = attach(tree, bind->target);
+	if (r == 0 && late)
+		r = set_bind_attributes(init, tree, bind);
+	return r;
 }
 
 /* By mount(2): the mount is there before its attributes are, and only a second lookup reaches it. */
@@ -191,12 +213,11 @@ int bind_mount(struct init *init, const struct bind *bind)
 		return bind_by_path(init, bind);
 	if (tree < 0)
 		return tree;
-	r = set_bind_attributes(init, tree, bind);
-	if (r == 0)
-		r = attach(tree, bind->target);
+	r = attach_bind(init, tree, bind);
 	if (r == 0)
 		r = set_propagation(tree, bind->propagation);
-	return closing(tree, r);
+	close(tree);
+	return r == -ENOSYS ? bind_by_path(init, bind) : r;
 }
 
 static bool is_procfs(int fd)
@@ -255,8 +276,9 @@ int op_open_tree(struct init *init, const struct op_open_tree *op)
 	}
 	if (tree < 0)
 		return tree;
+	/* On a tree that is attached nowhere; mount(2) may not touch those (EINVAL), `bind` does it then. */
 	r = set_propagation(tree, MS_SLAVE | MS_REC);
-	if (r < 0)
+	if (r < 0 && r != -EINVAL)
 		return closing(tree, r);
 	return slot_fill(init, op->slot, tree);
 }
@@ -412,28 +434,47 @@ static int mount_target(struct init *init, const struct op_mount *op, struct sta
 	return target;
 }
 
-static int mount_at(struct init *init, const struct op_mount *op, struct request *request, int target)
+/* By the newer calls: made, filled, and only then attached. */
+static int mount_new(struct init *init, const struct op_mount *op, const struct request *request, int target)
+{
+	int mount = new_mount(init, request);
+	int r = 0;
+
+	if (mount < 0)
+		return mount;
+	if (op->target_flags & TARGET_COPY_UP)
+		r = copy_up_contents(target, mount);
+	if (r == 0)
+		r = attach(mount, target);
+	return r < 0 ? closing(mount, r) : mount;
+}
+
+static int mount_old(struct init *init, const struct op_mount *op, const struct request *request, int target)
 {
 	const char *path = plan_str(&init->plan, op->target);
-	bool copy_up = op->target_flags & TARGET_COPY_UP;
-	bool late_read_only = copy_up && request->flags & MS_RDONLY;
 	int mount, r = 0;
-	bool attached;
+
+	init->detail[0] = '\0';
+	mount = old_mount(init, request, target, path, target_lookup(op->target_flags));
+	if (mount >= 0 && op->target_flags & TARGET_COPY_UP)
+		r = copy_up_contents(target, mount);
+	return r < 0 ? closing(mount, r) : mount;
+}
+
+static int mount_at(struct init *init, const struct op_mount *op, struct request *request, int target)
+{
+	bool late_read_only = op->target_flags & TARGET_COPY_UP && request->flags & MS_RDONLY;
+	int mount, r = 0;
 
 	if (late_read_only)
 		request->flags &= ~(unsigned long)MS_RDONLY;
-	mount = new_mount(init, request);
-	attached = lacks(mount);
-	if (attached)
-		mount = old_mount(init, request, target, path, target_lookup(op->target_flags));
+	mount = mount_new(init, op, request, target);
+	if (lacks(mount))
+		mount = mount_old(init, op, request, target);
 	if (mount < 0)
 		return mount;
-	if (copy_up)
-		r = copy_up_contents(target, mount);
-	if (r == 0 && late_read_only)
+	if (late_read_only)
 		r = set_attributes(init, mount, false, MOUNT_ATTR_RDONLY, 0);
-	if (r == 0 && !attached)
-		r = attach(mount, target);
 	if (r == 0)
 		r = set_propagation(mount, op->propagation);
 	return closing(mount, r);
@@ -486,13 +527,20 @@ static int bind_target(struct init *init, const char *path, int source, uint32_t
 	return S_ISDIR(st.st_mode) ? inroot_directory(init, path, 0755, lookup) : inroot_file(init, path, 0755, lookup);
 }
 
-/* Attach the tree that the slot holds; it is the container's then. */
+static bool has_mount_setattr(void)
+{
+	struct mount_attr nothing = {0};
+
+	return !lacks(kernel_mount_setattr(AT_FDCWD, ".", 0, &nothing));
+}
+
+/* Attach the tree that the slot holds. */
 static int bind_detached(struct init *init, int tree, const struct bind *bind)
 {
-	int r = set_bind_attributes(init, tree, bind);
+	int r = attach_bind(init, tree, bind);
 
-	if (r == 0)
-		r = attach(tree, bind->target);
+	if (r == 0 && !has_mount_setattr()) /* what open_tree could not do then */
+		r = set_propagation(tree, MS_SLAVE | MS_REC);
 	return r < 0 ? r : set_propagation(tree, bind->propagation);
 }
 

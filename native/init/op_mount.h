@@ -20,6 +20,9 @@ struct bind {
 };
 int bind_mount(struct init *init, const struct bind *bind);
 
+/* Attach a tree that is attached nowhere yet, over what the target descriptor holds. 0 or -errno. */
+int attach(int tree, int target);
+
 /* Set and clear MOUNT_ATTR_* of the mount whose root the descriptor is. 0 or -errno. */
 int set_attributes(struct init *init, int mount, bool recursive, uint32_t set, uint32_t clear);
 

@@ -1,0 +1,167 @@
+"""Runs single file-system operations of the native init (native/fs_driver.c) in a mount namespace of their own."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace, TracebackType
+
+from harness import REPOSITORY
+
+from ocirun.plan import encode
+from ocirun.plan.ops import Operation
+
+INIT = REPOSITORY / "native" / "init"
+HERE = REPOSITORY / "tests" / "native"
+SOURCES = (
+    "copyup.c",
+    "decode.c",
+    "inroot.c",
+    "op_console.c",
+    "op_device.c",
+    "op_mask.c",
+    "op_mount.c",
+    "op_root.c",
+    "procfs.c",
+)
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def build_driver(replacements: Sequence[str] = ()) -> Path:
+    """The driver, compiled once for each version of its sources.
+
+    :param replacements: files of tests/native named naive_X.c, compiled in place of X.c: the same without the defence
+    """
+    replaced = {name.removeprefix("naive_") for name in replacements}
+    sources = [INIT / name for name in SOURCES if name not in replaced]
+    sources += [HERE / name for name in (*replacements, "fs_driver.c")]
+    digest = hashlib.sha256()
+    for path in [*sources, *sorted(INIT.glob("*.h")), REPOSITORY / "native" / "ops.def"]:
+        digest.update(path.read_bytes())
+    output = REPOSITORY / "build" / "tests" / f"fs-driver-{digest.hexdigest()[:16]}"
+    if not output.exists():
+        spec = importlib.util.spec_from_file_location("native_build", REPOSITORY / "native" / "build.py")
+        assert spec is not None and spec.loader is not None
+        build = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(build)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent) as directory:
+            build.build_static(sources, Path(directory, "driver"), [f"-I{INIT}", "-DOCIRUN_TEST_STEPS"])
+            os.replace(Path(directory, "driver"), output)
+    return output
+
+
+class Failed(Exception):
+    """An operation failed: its place, the errno (0: only words) and the words."""
+
+    def __init__(self, index: int, errno: int, words: str) -> None:
+        super().__init__(f"operation {index}: {os.strerror(errno) if errno else ''} {words}".strip())
+        self.index = index
+        self.errno = errno
+        self.words = words
+
+
+class Mount:
+    """A line of /proc/PID/mountinfo."""
+
+    def __init__(self, line: str) -> None:
+        fields = line.split()
+        separator = fields.index("-")
+        self.id, self.parent = int(fields[0]), int(fields[1])
+        self.root, self.target = fields[3], fields[4].encode().decode("unicode_escape")
+        self.options = set(fields[5].split(","))
+        self.tags = set(fields[6:separator])
+        self.fstype, self.source = fields[separator + 1 : separator + 3]
+        self.super_options = set(fields[separator + 3].split(","))
+
+    def __repr__(self) -> str:
+        return f"<{self.fstype} on {self.target} {sorted(self.options)} {sorted(self.tags)}>"
+
+
+class Driven:
+    """A process in which operations have been performed; `with` ends it.
+
+    :param without: system calls that the process must believe missing
+    :param user: in a user namespace too, as its root
+    :raises Failed: from `with`, when an operation failed
+    """
+
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        *,
+        driver: Path | None = None,
+        without: str = "",
+        user: bool = False,
+        slots: Sequence[int] = (),
+        stdio: int | None = None,
+        propagation: str = "private",
+    ) -> None:
+        self.operations = operations
+        self.driver = driver or build_driver()
+        self.without = without
+        self.user = user
+        self.slots = slots
+        self.stdio = stdio
+        self.propagation = propagation
+
+    def __enter__(self) -> Driven:
+        data = encode.encode(SimpleNamespace(operations=self.operations, slots=64))  # type: ignore[arg-type]
+        plan = os.memfd_create("plan", 0)
+        os.write(plan, data)
+        command = ["unshare", "--mount", "--propagation", self.propagation, *(("-Ur",) if self.user else ())]
+        command += [str(self.driver), str(plan), *map(str, self.slots)]
+        environment = {"PATH": os.environ["PATH"], "OCIRUN_INIT_WITHOUT": self.without}
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            pass_fds=[plan, *self.slots],
+            start_new_session=True,
+        )
+        os.close(plan)
+        self.pid = self.process.pid
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        if line == "ok":
+            return self
+        self.close()
+        index, errno, words = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" "), "")
+        raise Failed(int(index), int(errno), words)
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, and with it the mount namespace."""
+        self.process.communicate(timeout=10)
+
+    @property
+    def root(self) -> Path:
+        """Its root directory, as it sees it (mounts and all)."""
+        return Path(f"/proc/{self.pid}/root")
+
+    def mounts(self) -> list[Mount]:
+        return [Mount(line) for line in Path(f"/proc/{self.pid}/mountinfo").read_text().splitlines()]
+
+    def mount(self, target: str) -> Mount:
+        """The topmost mount on a path as the process sees it."""
+        found = [mount for mount in self.mounts() if mount.target == target]
+        assert found, f"nothing is mounted on {target}"
+        return found[-1]
+
+    def descriptors(self) -> dict[int, str]:
+        """Its open descriptors beside 0-2 and the driver's own."""
+        directory = Path(f"/proc/{self.pid}/fd")
+        return {int(p.name): os.readlink(p) for p in directory.iterdir() if 2 < int(p.name) < 200}
