@@ -39,7 +39,7 @@ static void open_standard_descriptors(void)
 			(void)open("/dev/null", O_RDWR);
 }
 
-static int mark_listed(int first)
+static int close_listed(int first)
 {
 	DIR *directory = opendir("/proc/self/fd");
 	struct dirent *entry;
@@ -48,18 +48,23 @@ static int mark_listed(int first)
 		return -errno;
 	while ((entry = readdir(directory)) != NULL) {
 		const int fd = atoi(entry->d_name); /* "." and "..": 0 */
-		if (fd >= first)
-			(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+		if (fd >= first && fd != dirfd(directory))
+			close(fd);
 	}
 	closedir(directory);
 	return 0;
 }
 
-int close_on_exec_from(int first)
+/* Our own descriptors will not survive the exec, and what the parent could not keep from us is closed at once. */
+static int keep_descriptors(int first, int count)
 {
-	const int r = kernel_close_range((unsigned int)first, ~0U, CLOSE_RANGE_CLOEXEC);
+	int r;
 
-	return lacks(r) || r == -EINVAL ? mark_listed(first) : r;
+	for (int fd = first; fd < first + count; fd++)
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			return -errno;
+	r = kernel_close_range((unsigned int)(first + count), ~0U, 0);
+	return lacks(r) ? close_listed(first + count) : r;
 }
 
 /* Map the sealed memfd: what the decoder has seen cannot change any more. */
@@ -177,7 +182,7 @@ static int perform(struct init *init, const struct record *record)
 
 static int run(struct init *init, int base, int passed)
 {
-	int r = close_on_exec_from(base);
+	int r = keep_descriptors(base, 2 + passed);
 
 	if (r == 0)
 		r = map_plan(init, base + 1);

@@ -9,6 +9,7 @@
 #include <linux/seccomp.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -37,14 +38,19 @@ int op_new_session(struct init *init, const struct op_new_session *op)
 static int permit(long key, unsigned int permission)
 {
 	char description[512]; /* type;uid;gid;permissions;name */
-	unsigned int held;
+	const char *field = description;
+	unsigned long held;
 	long n = syscall(SYS_keyctl, KEYCTL_DESCRIBE, key, description, sizeof(description));
 
 	if (n < 0)
 		return -errno;
 	description[sizeof(description) - 1] = '\0';
-	if (sscanf(description, "%*[^;];%*d;%*d;%x;", &held) != 1)
+	for (int i = 0; i < 3 && field != NULL; i++)
+		if ((field = strchr(field, ';')) != NULL)
+			field++;
+	if (field == NULL)
 		return -EPROTO;
+	held = strtoul(field, NULL, 16);
 	if ((held & permission) == permission)
 		return 0;
 	return syscall(SYS_keyctl, KEYCTL_SETPERM, key, held | permission) < 0 ? -errno : 0;
