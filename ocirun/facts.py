@@ -57,6 +57,8 @@ def cgroup_hierarchies(cgroup: bytes, mountinfo: bytes) -> tuple[bool, tuple[Hie
         if fstype == "cgroup2":
             if mountpoint == "/sys/fs/cgroup":
                 return True, (Hierarchy(mountpoint=mountpoint, controllers=(), own=own2, root=root),)
+            if mountpoint == "/sys/fs/cgroup/unified":
+                found.setdefault((), Hierarchy(mountpoint=mountpoint, controllers=(), own=own2, root=root))
             continue
         words = frozenset(options.split(","))
         for names, path in own:

@@ -30,7 +30,7 @@ class Host(Record):
     euid: int
     in_user_namespace: bool  # the caller is in a user namespace other than the initial one
     unified: bool  # cgroup2 alone at /sys/fs/cgroup
-    hierarchies: tuple[Hierarchy, ...]  # v1 (and hybrid): all v1 ones; unified: the one cgroup2
+    hierarchies: tuple[Hierarchy, ...]  # all v1 ones, and (hybrid) the cgroup2 beside them; unified: the one cgroup2
     groups: tuple[int, ...] = ()  # supplementary groups of the caller
     egid: int = 0
     may_mount: bool = True  # has CAP_SYS_ADMIN over its mount namespace, so that it may clone mounts of it

@@ -30,17 +30,6 @@ def below(path: str) -> str:
     return "/".join(parts)
 
 
-def own_directory(mountpoint: str, root: str, own: str) -> str:
-    """Where the caller's own cgroup is: ``own`` of /proc/self/cgroup below ``root``, the directory that is mounted.
-
-    Outside of what is mounted (in a container without a cgroup namespace) it cannot be seen: then the mount point.
-    """
-    root, own = root.rstrip("/"), own.rstrip("/")
-    if own == root or not own.startswith(root + "/"):
-        return mountpoint
-    return mountpoint + own[len(root) :]
-
-
 def may_make(path: str) -> bool:
     """Whether the caller may make that directory and join it. What exists must be writable itself."""
     if posix.access(path, posix.F_OK):

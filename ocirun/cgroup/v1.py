@@ -8,7 +8,7 @@ from ..errors import OperationError
 from ..plan import parent
 from ..procfs import read_file
 from . import devices, resources
-from .create import below, may_make, own_directory
+from .create import below, may_make
 from .driver import CgroupDir, Placement
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
             continue
         base = hierarchy.mountpoint
         if not wanted.startswith("/"):
-            base = own_directory(base, hierarchy.root, hierarchy.own)
+            base = hierarchy.own_directory
         path = f"{base}/{name}" if name else base
         if lenient and not wanted and not (may_make(path) and (controllers or _may_be_born(base))):
             continue

@@ -8,7 +8,7 @@ from ..errors import HostError, OperationError
 from ..plan import parent
 from ..procfs import read_file
 from . import devices, resources
-from .create import below, may_make, own_directory
+from .create import below, may_make
 from .driver import CgroupDir, Placement
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
     name = below(wanted) if wanted else id
     base = hierarchy.mountpoint
     if not wanted.startswith("/"):
-        own = own_directory(base, hierarchy.root, hierarchy.own)
+        own = hierarchy.own_directory
         base = own.rpartition("/")[0] if own != base else base
     path = f"{base}/{name}" if name else base
     limits = spec.linux.resources

@@ -362,6 +362,8 @@ def _cgroup1(
     own = {directory.mountpoint: directory.path for directory in directories}
     names = []
     for hierarchy in hierarchies:
+        if not hierarchy.controllers:  # hybrid's v2 is not shown, as in runc
+            continue
         name = hierarchy.mountpoint.rpartition("/")[2]
         target = f"{wish.target}/{name}"
         if "," in name:
