@@ -1,0 +1,47 @@
+"""`ocirun plan`: show what create would do for a bundle on this host, and do nothing."""
+
+from __future__ import annotations
+
+from .. import facts
+from ..cgroup import driver
+from ..lifecycle.create import resolved
+from ..plan import show
+from ..plan.build import Options, build
+from ..spec.read import read_config
+from ..state import hook_state
+from . import out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .parse import Call
+
+_ID = "ID"  # stands for the container's, which only create is told
+
+
+def run(call: Call) -> int:
+    """Print the plan as a table, or as JSON.
+
+    :raises ConfigError: config.json is invalid
+    :raises UsageError: no such bundle
+    """
+    bundle = resolved(call.flags["bundle"])
+    spec, _ = read_config(bundle)
+    host = facts.host()
+    options = Options(
+        id=_ID,
+        bundle=bundle,
+        no_pivot=call.flags["no-pivot"],
+        new_keyring=not call.flags["no-new-keyring"],
+        preserve_fds=call.flags["preserve-fds"],
+        console=spec.process.terminal,
+        state_creating=hook_state(_ID, bundle, "creating", spec.annotations),
+        state_created=hook_state(_ID, bundle, "created", spec.annotations),
+    )
+    filter = None
+    if spec.linux.seccomp:
+        from ..seccomp import compile_filter  # and libseccomp with it
+
+        filter = compile_filter(spec.linux.seccomp, None)
+    plan = build(spec, host, options, driver.place(spec, host, _ID, call.options["rootless"]), filter)
+    out(show.to_json(plan) if call.flags["json"] else show.table(plan))
+    return 0

@@ -1,0 +1,276 @@
+"""Plans in words: for error messages, as a table, and as JSON. Loaded only when something is shown."""
+
+from __future__ import annotations
+
+from ..spec.tables import CAPABILITIES, CLOCKS, NAMESPACES, RLIMITS
+from . import tables
+from .ops import NO_SLOT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .build import Plan
+    from .ops import Operation
+
+_MS = {
+    tables.MS_RDONLY: "ro",
+    tables.MS_NOSUID: "nosuid",
+    tables.MS_NODEV: "nodev",
+    tables.MS_NOEXEC: "noexec",
+    tables.MS_SYNCHRONOUS: "sync",
+    tables.MS_MANDLOCK: "mand",
+    tables.MS_DIRSYNC: "dirsync",
+    tables.MS_NOSYMFOLLOW: "nosymfollow",
+    tables.MS_NOATIME: "noatime",
+    tables.MS_NODIRATIME: "nodiratime",
+    tables.MS_SILENT: "silent",
+    tables.MS_RELATIME: "relatime",
+    tables.MS_I_VERSION: "iversion",
+    tables.MS_STRICTATIME: "strictatime",
+    tables.MS_LAZYTIME: "lazytime",
+}
+_PROPAGATION = (
+    (tables.MS_PRIVATE, "private"),
+    (tables.MS_UNBINDABLE, "unbindable"),
+    (tables.MS_SLAVE, "slave"),
+    (tables.MS_SHARED, "shared"),
+)
+_ATTRIBUTES = (
+    (tables.ATTR_RDONLY, "ro", "rw"),
+    (tables.ATTR_NOSUID, "nosuid", "suid"),
+    (tables.ATTR_NODEV, "nodev", "dev"),
+    (tables.ATTR_NOEXEC, "noexec", "exec"),
+    (tables.ATTR_NODIRATIME, "nodiratime", "diratime"),
+    (tables.ATTR_NOSYMFOLLOW, "nosymfollow", "symfollow"),
+)
+_NODES = {0o020000: "character device", 0o060000: "block device", 0o010000: "fifo"}
+_NO_LIMIT = 0xFFFFFFFFFFFFFFFF
+
+
+def describe(operation: Operation) -> str:
+    """One operation in words, a verb first: "mount proc on /proc (nosuid,nodev,noexec)"."""
+    words = _WORDS[operation.name]
+    return str(words(operation.fields()) if callable(words) else words.format(**operation.fields()))
+
+
+def table(plan: Plan) -> str:
+    """One line for each operation: its number, who performs it, what it is, the JSON pointer that it comes from."""
+    rows = [("#", "who", "operation", "from")]
+    rows += [(str(n), op.who, describe(op), op.pointer or "-") for n, op in enumerate(plan.operations)]
+    number = max(len(row[0]) for row in rows)
+    # A few long lines (paths with an id in them) do not push the last column out of sight for all.
+    what = max(len(row[2]) if len(row[2]) <= 72 else 0 for row in rows)
+    return "".join(f"{n:>{number}}  {who:6}  {text:{what}}  {pointer}\n" for n, who, text, pointer in rows)
+
+
+def to_json(plan: Plan) -> str:
+    """A JSON array of {index, who, operation, pointer, description, ...the operation's own fields}."""
+    import json  # `plan --json` only
+
+    rows = [
+        {
+            "index": number,
+            "who": operation.who,
+            "operation": operation.name,
+            "pointer": operation.pointer,
+            "description": describe(operation),
+            "fields": {name: _plain(value) for name, value in operation.fields().items()},
+        }
+        for number, operation in enumerate(plan.operations)
+    ]
+    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _namespaces(flags: int) -> str:
+    names = [name for name, flag in NAMESPACES.items() if flags & flag]
+    return f"{' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)} namespace" + (
+        "s" if len(names) > 1 else ""
+    )
+
+
+def _propagation(flags: int) -> str:
+    recursive = "r" if flags & tables.MS_REC else ""
+    return ",".join(recursive + name for flag, name in _PROPAGATION if flags & flag)
+
+
+def _attributes(on: int, off: int, recursive: str = "") -> list[str]:
+    words = [recursive + name for flag, name, _ in _ATTRIBUTES if on & flag]
+    words += [recursive + name for flag, _, name in _ATTRIBUTES if off & flag]
+    if on & tables.ATTR_ATIME:
+        words.append(recursive + ("noatime" if on & tables.ATTR_NOATIME else "strictatime"))
+    elif off & tables.ATTR_ATIME:
+        words.append(recursive + "relatime")
+    return words
+
+
+def _brackets(words: list[str]) -> str:
+    words = [word for word in words if word]
+    return f" ({','.join(words)})" if words else ""
+
+
+def _mount(f: dict[str, Any]) -> str:
+    words = [name for flag, name in _MS.items() if f["ms_flags"] & flag]
+    words += f["options"]
+    if f["target_flags"] & tables.TARGET_COPY_UP:
+        words.append("tmpcopyup")
+    words.append(_propagation(f["propagation"]))
+    return f"mount {f['fstype']} on {f['target']}{_brackets(words)}"
+
+
+def _bind(f: dict[str, Any]) -> str:
+    words = _attributes(f["attr_set"], f["attr_clear"]) + _attributes(f["rec_set"], f["rec_clear"], "r")
+    words.append(_propagation(f["propagation"]))
+    return f"bind {f['source']}{' and all below' if f['recursive'] else ''} on {f['target']}{_brackets(words)}"
+
+
+def _setattr(f: dict[str, Any]) -> str:
+    words = _attributes(f["attr_set"], f["attr_clear"], "r" if f["recursive"] else "")
+    words.append(_propagation(f["propagation"]))
+    return f"make the mount on {f['target']} {','.join(word for word in words if word)}"
+
+
+def _mknod(f: dict[str, Any]) -> str:
+    node = _NODES.get(f["mode"] & 0o170000, "node")
+    number = "" if node == "fifo" else f" {f['major']}:{f['minor']}"
+    owner = f", owned by {f['uid']}:{f['gid']}" if f["uid"] or f["gid"] else ""
+    return f"make the device {f['target']} ({node}{number}, mode {f['mode'] & 0o7777:04o}{owner})"
+
+
+def _open(f: dict[str, Any]) -> str:
+    return f"open {f['path']}"
+
+
+def _setns(f: dict[str, Any]) -> str:
+    when = {1: ", if the caller may", 2: ", if not yet"}.get(f["attempt"], "")
+    return f"join the {_namespaces(f['flags'])}{when}"
+
+
+def _time_offset(f: dict[str, Any]) -> str:
+    clock = {number: name for name, number in CLOCKS.items()}.get(f["clock"], f["clock"])
+    return f"set the clock {clock} ahead by {f['secs']} s and {f['nanosecs']} ns"
+
+
+def _clone(f: dict[str, Any]) -> str:
+    return "make PID 1" + (", in the container's cgroup" if f["cgroup_slot"] != NO_SLOT else "")
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == _NO_LIMIT else str(value)
+
+
+def _rlimit_name(resource: int) -> str:
+    return {number: name for name, number in RLIMITS.items()}.get(resource, f"limit {resource}")
+
+
+def _raise_rlimit(f: dict[str, Any]) -> str:
+    return f"raise the hard limit {_rlimit_name(f['resource'])} to {_limit(f['hard'])}"
+
+
+def _set_rlimit(f: dict[str, Any]) -> str:
+    return f"set {_rlimit_name(f['resource'])} to {_limit(f['soft'])} (hard {_limit(f['hard'])})"
+
+
+def _capabilities(mask: int) -> str:
+    names = [name for name, number in CAPABILITIES.items() if mask >> number & 1]
+    if not names:
+        return "none"
+    return "all" if len(names) == len(CAPABILITIES) else f"{len(names)} of {len(CAPABILITIES)}"
+
+
+def _set_capabilities(f: dict[str, Any]) -> str:
+    sets = (f"{name} {_capabilities(f[name])}" for name in ("effective", "permitted", "inheritable", "ambient"))
+    return f"set the capabilities: {', '.join(sets)}"
+
+
+def _set_user(f: dict[str, Any]) -> str:
+    groups = [str(int.from_bytes(f["groups"][at : at + 4], "little")) for at in range(0, len(f["groups"]), 4)]
+    also = f", groups {','.join(groups)}" if groups else ""
+    return f"become user {f['uid']}, group {f['gid']}{also}"
+
+
+def _console(f: dict[str, Any]) -> str:
+    size = f" of {f['rows']} rows and {f['columns']} columns" if f["rows"] or f["columns"] else ""
+    return f"make a terminal{size}" + (", also at /dev/console" if f["bind_console"] else "")
+
+
+def _map(f: dict[str, Any], which: str) -> str:
+    lines = (line.split() for line in f["text"].splitlines())
+    return f"map {which} ids: " + ", ".join(f"{count} from {inside} to {outside}" for inside, outside, count in lines)
+
+
+def _hook(f: dict[str, Any]) -> str:
+    timeout = f", at most {f['timeout']} s" if f["timeout"] >= 0 else ""
+    return f"run {f['kind']} hook {f['path']}{timeout}"
+
+
+def _devices(f: dict[str, Any]) -> str:
+    return f"limit the devices of {f['path']} ({len(f['rules'].splitlines())} rules)"
+
+
+_WORDS: dict[str, Any] = {
+    "cgroup_create": "make the cgroup {path}",
+    "cgroup_write": "write {value} to {path}",
+    "cgroup_devices": _devices,
+    "uid_map": lambda f: _map(f, "user"),
+    "gid_map": lambda f: _map(f, "group"),
+    "setgroups_deny": "forbid setgroups",
+    "open": _open,
+    "open_tree": "take {path} along",
+    "enter_root": "enter the root {path}",
+    "oom_score_adj": "set oom_score_adj to {value}",
+    "raise_rlimit": _raise_rlimit,
+    "setns": _setns,
+    "unshare": lambda f: f"make the {_namespaces(f['flags'])}",
+    "map_ids": "wait for the id maps",
+    "become_root": "become root of the user namespace",
+    "time_offset": _time_offset,
+    "join_cgroup": "join the cgroup of slot {slot}",
+    "reset_affinity": "allow all CPUs",
+    "clone": _clone,
+    "new_session": "start a session",
+    "keyring": "join the session keyring {name}",
+    "link_up": "set the network device {name} up",
+    "propagation": lambda f: f"make all mounts {_propagation(f['flags'])}",
+    "mount_root": "mount the root {path}",
+    "root_here": "use the root as it is, without a mount",
+    "use_root": "use the container's root",
+    "mount": _mount,
+    "bind": _bind,
+    "setattr": _setattr,
+    "mkdir": "make the directory {target}",
+    "symlink": "make the symlink {target} to {text}",
+    "mknod": _mknod,
+    "bind_device": "bind the device {source} on {target}",
+    "mounts_ready": "wait for the runtime's hooks",
+    "hook": _hook,
+    "pivot_root": "make the container's root the root",
+    "move_root": "move the container's root over the root",
+    "chroot": "change the root to the container's",
+    "root_propagation": lambda f: f"make the root {_propagation(f['flags'])}",
+    "root_readonly": "make the root read-only",
+    "hostname": "set the host name {name}",
+    "domainname": "set the domain name {name}",
+    "sysctl": "set sysctl {path} to {value}",
+    "mask": "mask {target}",
+    "readonly": "make {target} read-only",
+    "console": _console,
+    "reopen_dev_null": "reopen /dev/null",
+    "own_stdio": "give stdio to user {uid}",
+    "no_new_privs": "forbid new privileges",
+    "bounding": lambda f: f"limit the capabilities to {_capabilities(f['keep'])}",
+    "set_user": _set_user,
+    "set_capabilities": _set_capabilities,
+    "umask": lambda f: f"set the umask to {f['mask']:04o}",
+    "chdir": lambda f: f"change the working directory to {f['path']}" + ("" if f["required"] else ", if root may"),
+    "set_rlimit": _set_rlimit,
+    "seccomp": lambda f: f"load the seccomp filter ({len(f['filter']) // 8} instructions)",
+    "find_executable": "find the executable {name}",
+    "ready": "report the process ready",
+    "wait_start": "wait for start",
+    "exec": lambda f: f"exec {' '.join(f['args'])}",
+}
