@@ -106,6 +106,11 @@ class OperationError(Error):
         return f"{where}{self.what}: {self.reason}"
 
 
+def reported_reason(text: str, errno: int) -> str:
+    """Why the init says that an operation failed: its own words, if any, then the kernel's."""
+    return ": ".join(filter(None, (text, reason_of(errno) if errno else "")))
+
+
 def reason_of(errno: int) -> str:
     """The kernel's reason in words, lower case as Go and so runc print it."""
     text = posix.strerror(errno)

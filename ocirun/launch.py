@@ -8,7 +8,7 @@ import posix
 from . import steps, wire
 from ._native import ffi, lib
 from .cgroup import driver
-from .errors import Error, HostError, OperationError, reason_of
+from .errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
 from .plan.encode import encode
 from .procfs import read_file
 
@@ -174,12 +174,12 @@ class Launch:
     def _operation_error(self, failure: wire.Failure) -> Error:
         from .plan.show import describe
 
+        reason = reported_reason(failure.text, failure.errno)
         if failure.index >= len(self.plan.operations):
-            return HostError(f"the init failed: {failure.text or reason_of(failure.errno)}")
+            return HostError(f"container init: {reason}")
         operation = self.plan.operations[failure.index]
-        reason = reason_of(failure.errno) if failure.errno else ""
-        if failure.text:
-            reason = f"{failure.text}: {reason}" if reason else failure.text
+        if operation.name == "hook":
+            return HookError(f"{operation.pointer}: {describe(operation)}: {reason}")
         return OperationError(describe(operation), operation.pointer, failure.errno, reason)
 
     def _death(self) -> Error:

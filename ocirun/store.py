@@ -16,7 +16,7 @@ The status of a container is not in it, since it would go stale: see lifecycle/s
     shared-pid=1                   it has no pid namespace of its own: killing PID 1 does not kill the rest
     hooks=poststart,poststop       which of these it has
     cgroup=CONTROLLERS:MOUNT:DIR   each of its cgroup directories (none in CONTROLLERS: v2); separated by tabs
-    late=INDEX:POINTER:WHAT        the plan's operations after `start`, to word their failure; separated by tabs
+    late=INDEX:HOOK:POINTER:WHAT   the plan's operations after `start`, to word their failure; separated by tabs
     document=...                   the state document from "bundle" to the end
 """
 
@@ -38,6 +38,7 @@ class Late(Record):
 
     index: int
     pointer: str
+    hook: bool
     what: str
 
 
@@ -178,8 +179,8 @@ def load(root: str, id: str) -> Entry:
             controllers = tuple(words.split(",")) if words else ()
             cgroup.append(CgroupDir(controllers=controllers, path=where, mountpoint=mountpoint))
         elif key == "late":
-            index, pointer, what = value.split("\t", 2)
-            late.append(Late(index=int(index), pointer=pointer, what=what))
+            index, hook, pointer, what = value.split("\t", 3)
+            late.append(Late(index=int(index), pointer=pointer, hook=hook == "1", what=what))
         else:
             single[key] = value
     if single.get("ocirun") != "1":
@@ -235,7 +236,7 @@ def save(root: str, entry: Entry) -> None:
     if entry.hooks:
         items.append(f"hooks={','.join(entry.hooks)}")
     items.extend(f"cgroup={','.join(d.controllers)}\t{d.mountpoint}\t{d.path}" for d in entry.cgroup)
-    items.extend(f"late={late.index}\t{late.pointer}\t{late.what}" for late in entry.late)
+    items.extend(f"late={late.index}\t{late.hook:d}\t{late.pointer}\t{late.what}" for late in entry.late)
     items.append(f"document={entry.document}")
     write_file(f"{root}/{entry.id}/state", "".join(f"{item}\0" for item in items).encode("utf-8", "surrogateescape"))
 

@@ -13,7 +13,7 @@ from ..plan.build import Options, build
 from ..procfs import clean, process_stat
 from ..record import Record, replace
 from ..spec.read import read_config
-from ..state import document_tail
+from ..state import document_tail, hook_state
 from .kill import SIGKILL
 
 TYPE_CHECKING = False
@@ -143,8 +143,20 @@ class Creation:
             listen_fds=self.request.listen_fds,
             console=console,
             wait=wait,
+            **self._hook_states(),
         )
         return build(self.spec, host, options, placement, compiled_filter(self.spec, self.root))
+
+    def _hook_states(self) -> dict[str, tuple[str, str]]:
+        """What the hooks that PID 1 runs get on their standard input."""
+        hooks = self.spec.hooks
+        if not (hooks.create_container or hooks.start_container):
+            return {}
+        annotations = self.spec.annotations
+        return {
+            "state_creating": hook_state(self.id, self.bundle, "creating", annotations),
+            "state_created": hook_state(self.id, self.bundle, "created", annotations),
+        }
 
     def _note_pid(self, pid: int) -> None:
         steps.reach("create.pid")
@@ -155,7 +167,6 @@ class Creation:
     def _run_hooks(self) -> None:
         """prestart and createRuntime."""
         from ..hooks import run_hook
-        from ..state import hook_state
 
         steps.reach("create.hooks")
         head, tail = hook_state(self.id, self.bundle, "creating", self.spec.annotations)
@@ -295,10 +306,11 @@ def _late(plan: Plan) -> tuple[store.Late, ...]:
     late: list[store.Late] = []
     for index in range(len(plan.operations) - 1, -1, -1):
         _, pointer, name, values = plan.operations[index]
+        # In the words of plan.show.describe(), which is too much to load here.
         if name == "hook":
-            late.append(store.Late(index=index, pointer=pointer, what=f"{values[0]} hook {values[1]}"))
+            late.append(store.Late(index=index, pointer=pointer, hook=True, what=f"run {values[0]} hook {values[1]}"))
         elif name == "exec":
-            late.append(store.Late(index=index, pointer=pointer, what=f"exec {values[0][0]}"))
+            late.append(store.Late(index=index, pointer=pointer, hook=False, what=f"exec {' '.join(values[0])}"))
         else:
             break
     return tuple(late)

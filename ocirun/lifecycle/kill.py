@@ -61,7 +61,7 @@ def signal_init(entry: store.Entry, signal: int, forgiving: bool) -> None:
         if not forgiving:
             raise StateError("container not running") from None
     except OSError as error:
-        raise HostError(f"send signal {signal} to process {entry.pid}: {reason_of(error.errno or 0)}") from None
+        raise HostError(f"unable to signal init: {reason_of(error.errno or 0)}") from None
     finally:
         if pidfd >= 0:
             posix.close(pidfd)

@@ -6,7 +6,7 @@ import posix
 import select
 
 from .. import steps, store
-from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of
+from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason
 from ..procfs import is_alive
 from .status import CREATED, STOPPED, status_of
 
@@ -77,16 +77,15 @@ def _open_the_way(root: str, entry: store.Entry) -> None:
 
 
 def _late_failure(entry: store.Entry, report: str) -> Error:
-    """The error for PID 1's last words, "INDEX ERRNO TEXT"."""
-    index, errno, text = (*report.split(" ", 2), "", "")[:3]
+    """The error for PID 1's last words, "INDEX ERRNO TEXT" (native/init/wire.c)."""
+    index, errno, text = report.split(" ", 2)
+    reason = reported_reason(text, int(errno))
     for late in entry.late:
         if str(late.index) == index:
-            break
-    else:
-        return HostError(f"container init: {report}")
-    if late.what.startswith("startContainer hook "):
-        return HookError(f"{late.pointer}: {late.what}: {text}")
-    return OperationError(late.what, late.pointer, int(errno), text)
+            if late.hook:
+                return HookError(f"{late.pointer}: {late.what}: {reason}")
+            return OperationError(late.what, late.pointer, int(errno), reason)
+    return HostError(f"container init: {reason}")
 
 
 def _left_in(fifo: str) -> bytes:
