@@ -180,7 +180,7 @@ class Launch:
         operation = self.plan.operations[failure.index]
         if operation.name == "hook":
             return HookError(f"{operation.pointer}: {describe(operation)}: {reason}")
-        return OperationError(describe(operation), operation.pointer, failure.errno, reason)
+        return OperationError(describe(operation, self.plan), operation.pointer, failure.errno, reason)
 
     def _death(self) -> Error:
         """The init ended without a word: why?"""

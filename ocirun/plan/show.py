@@ -48,16 +48,31 @@ _NODES = {0o020000: "character device", 0o060000: "block device", 0o010000: "fif
 _NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 
 
-def describe(operation: Operation) -> str:
-    """One operation in words, a verb first: "mount proc on /proc (nosuid,nodev,noexec)"."""
+def describe(operation: Operation, plan: Plan | None = None) -> str:
+    """One operation in words on one line, a verb first: "mount proc on /proc (nosuid,nodev,noexec)".
+
+    :param plan: the one that it belongs to, from which slots get the names of what is in them
+    """
     words = _WORDS[operation.name]
-    return str(words(operation.fields()) if callable(words) else words.format(**operation.fields()))
+    fields = operation.fields()
+    text = str(words(fields) if callable(words) else words.format(**fields))
+    if plan and operation.name in ("join_cgroup", "setns"):
+        inside = _slot(plan, fields["slot"])
+        text = f"join the cgroup by {inside}" if operation.name == "join_cgroup" else f"{text} by {inside}"
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _slot(plan: Plan, slot: int) -> str:
+    if slot < len(plan.inherited):
+        return plan.inherited[slot]
+    opened = (op.values[0] for op in plan.operations if op.name == "open" and op.values[2] == slot)
+    return next(opened, f"slot {slot}")
 
 
 def table(plan: Plan) -> str:
     """One line for each operation: its number, who performs it, what it is, the JSON pointer that it comes from."""
     rows = [("#", "who", "operation", "from")]
-    rows += [(str(n), op.who, describe(op), op.pointer or "-") for n, op in enumerate(plan.operations)]
+    rows += [(str(n), op.who, describe(op, plan), op.pointer or "-") for n, op in enumerate(plan.operations)]
     number = max(len(row[0]) for row in rows)
     # A few long lines (paths with an id in them) do not push the last column out of sight for all.
     what = max(len(row[2]) if len(row[2]) <= 72 else 0 for row in rows)
@@ -74,7 +89,7 @@ def to_json(plan: Plan) -> str:
             "who": operation.who,
             "operation": operation.name,
             "pointer": operation.pointer,
-            "description": describe(operation),
+            "description": describe(operation, plan),
             "fields": {name: _plain(value) for name, value in operation.fields().items()},
         }
         for number, operation in enumerate(plan.operations)
@@ -214,7 +229,7 @@ def _devices(f: dict[str, Any]) -> str:
 
 _WORDS: dict[str, Any] = {
     "cgroup_create": "make the cgroup {path}",
-    "cgroup_write": "write {value} to {path}",
+    "cgroup_write": lambda f: f"write {', '.join(f['value'].splitlines())} to {f['path']}",
     "cgroup_devices": _devices,
     "uid_map": lambda f: _map(f, "user"),
     "gid_map": lambda f: _map(f, "group"),
@@ -229,7 +244,7 @@ _WORDS: dict[str, Any] = {
     "map_ids": "wait for the id maps",
     "become_root": "become root of the user namespace",
     "time_offset": _time_offset,
-    "join_cgroup": "join the cgroup of slot {slot}",
+    "join_cgroup": "join the cgroup",
     "reset_affinity": "allow all CPUs",
     "clone": _clone,
     "new_session": "start a session",
