@@ -20,7 +20,7 @@ LAYERS = [
     {"__init__"},
     {"lifecycle", "features"},
     {"launch"},
-    {"store", "hooks", "console", "seccomp", "wire", "steps", "state"},
+    {"store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state"},
     {"cgroup", "facts"},
     {"procfs", "_native", "_sys", "_seccomp"},
     {"plan"},

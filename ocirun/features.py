@@ -1,0 +1,67 @@
+"""What this runtime can do, whatever the host can (runtime-spec features.md and features-linux.md)."""
+
+from __future__ import annotations
+
+from .plan.tables import FLAGS, PROPAGATION, RECURSIVE
+from .spec.tables import (
+    CAPABILITIES,
+    NAMESPACES,
+    SECCOMP_ACTIONS,
+    SECCOMP_ARCHITECTURES,
+    SECCOMP_FLAGS,
+    SECCOMP_OPERATORS,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+# They change what the runtime does with the host, so that no image or user may choose them (features.md).
+# None of them has an effect yet; "bundle" is written by engines.
+_UNSAFE_ANNOTATIONS = ("bundle", "org.systemd.property.", "org.criu.config")
+_UNSUPPORTED_ACTIONS = ("SCMP_ACT_NOTIFY",)
+_UNSUPPORTED_FLAGS = ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",)  # of a filter that notifies
+
+
+def document(runc_version: str, version: str, spec_version: str) -> dict[str, Any]:
+    """The features document.
+
+    :param runc_version: the runc whose command line this is, as `--version` has it
+    :param version: of this program
+    :param spec_version: the newest runtime-spec
+    """
+    from .bpf import architecture, library_version
+
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": spec_version,
+        "hooks": list(_HOOKS),
+        "mountOptions": sorted({*FLAGS, *PROPAGATION, *RECURSIVE, "tmpcopyup"}),
+        "linux": {
+            "namespaces": sorted(NAMESPACES),
+            "capabilities": list(CAPABILITIES),
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "seccomp": {
+                "enabled": True,
+                "actions": sorted(SECCOMP_ACTIONS.difference(_UNSUPPORTED_ACTIONS)),
+                "operators": sorted(SECCOMP_OPERATORS),
+                "archs": sorted(filter(architecture, SECCOMP_ARCHITECTURES)),
+                "knownFlags": sorted(SECCOMP_FLAGS),
+                "supportedFlags": sorted(set(SECCOMP_FLAGS).difference(_UNSUPPORTED_FLAGS)),
+            },
+            "apparmor": {"enabled": False},
+            "selinux": {"enabled": False},
+            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+            "memoryPolicy": {"modes": [], "flags": []},
+            "mountExtensions": {"idmap": {"enabled": False}},
+            "netDevices": {"enabled": False},
+        },
+        "annotations": {
+            "io.github.seccomp.libseccomp.version": library_version(),
+            "org.opencontainers.runc.checkpoint.enabled": "false",
+            "org.opencontainers.runc.commit": version,
+            "org.opencontainers.runc.version": runc_version,
+        },
+        "potentiallyUnsafeConfigAnnotations": list(_UNSAFE_ANNOTATIONS),
+    }
