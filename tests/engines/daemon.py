@@ -52,19 +52,25 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def territory(home: Path, cgroups: Iterable[str]) -> Iterator[None]:
-    """Around the life of an engine that keeps everything below `home` and in the control groups `cgroups`.
+def territory(home: Path, cgroups: Iterable[str], fixed: Iterable[str] = ()) -> Iterator[None]:
+    """Around the life of an engine that keeps everything below `home` and in the control groups `cgroups`, except for
+    the directories `fixed`, whose places it does not let anyone choose.
 
     Afterwards all of it is removed, whatever state it is in. Raises AssertionError where processes, mounts or
     groups with processes were left: the engine was to remove those itself.
     """
     names = list(cgroups)
+    own = [path for path in fixed if not os.path.exists(path)]
     existing = {path for name in names for path in cgroup_directories(name)}
     home.mkdir(parents=True)
     try:
         yield
     finally:
         left = [f"process {pid}: {text}" for pid, text in wait_gone(home)]
+        for path in own:
+            left += [f"mount on {point}" for point in mounts(Path(path))]
+            if not mounts(Path(path)):
+                shutil.rmtree(path, ignore_errors=True)
         for pid, _ in processes(home):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -77,7 +77,7 @@ class Containerd:
 @pytest.fixture(scope="session")
 def containerd(territories: Path, runtime: str, image_layout: Path) -> Iterator[Containerd]:
     home = territories / "containerd"
-    with territory(home, [NAMESPACE]):
+    with territory(home, [NAMESPACE], ["/run/containerd"]):
         (home / "config.toml").write_text(CONFIG.format(home=home))
         daemon = Daemon(["containerd", "--config", str(home / "config.toml")], home / "log")
         engine = Containerd(home, runtime)

@@ -64,7 +64,7 @@ class Docker:
 @pytest.fixture(scope="session")
 def docker(territories: Path, runtime: str, image_tar: Path) -> Iterator[Docker]:
     home = territories / "docker"
-    with territory(home, [GROUP]):
+    with territory(home, [GROUP], ["/run/containerd", "/run/docker"]):
         (home / "daemon.json").write_text(
             json.dumps({"runtimes": {"under-test": {"path": runtime}}, "default-runtime": "under-test"})
         )
@@ -77,7 +77,10 @@ def docker(territories: Path, runtime: str, image_tar: Path) -> Iterator[Docker]
         ]  # fmt: skip
         # A network namespace that ends with the daemon takes its bridges and iptables with it.
         namespace = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-        daemon = Daemon([*namespace, *command], home / "log")
+        # BuildKit knows its runtime only by the name of runc.
+        (home / "bin").mkdir()
+        (home / "bin/runc").symlink_to(runtime)
+        daemon = Daemon([*namespace, *command], home / "log", env={"PATH": f"{home}/bin:{os.environ['PATH']}"})
         engine = Docker(home, runtime)
         try:
             daemon.wait_ready(lambda: engine("version", code=None).returncode == 0, 120)
@@ -355,12 +358,13 @@ def test_init(docker: Docker) -> None:
     assert "docker-init" in docker.run("--init", IMAGE, "cat", "/proc/1/cmdline").stdout
 
 
-def test_build(docker: Docker, tmp_path: Path) -> None:
-    """The classic builder runs each step in a container."""
+@pytest.mark.parametrize("buildkit", ["0", "1"])
+def test_build(docker: Docker, tmp_path: Path, buildkit: str) -> None:
+    """Both builders run each step in a container: the classic one through the engine, BuildKit by `runc run`."""
     (tmp_path / "Dockerfile").write_text(
         f'FROM {IMAGE}\nRUN echo built > /built && id -u >> /built\nCMD ["cat", "/built"]\n'
     )
-    environ = {**os.environ, **docker.env, "DOCKER_BUILDKIT": "0"}
+    environ = {**os.environ, **docker.env, "DOCKER_BUILDKIT": buildkit}
     subprocess.run(
         [*docker.client, "build", "-t", "built", str(tmp_path)], env=environ, check=True, capture_output=True
     )
