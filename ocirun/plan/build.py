@@ -182,7 +182,9 @@ def _outer_stage(
     memory limit could not be met; the time namespace gets its offsets before anybody is in it.
     """
     add = draft.add
-    by_tasks, clone = open_cgroups(draft, directories, "/linux/cgroupsPath" if spec.linux.cgroups_path else "")
+    by_fork = "user" not in spaces or root_is_caller(spec.linux.uid_mappings, host)
+    pointer = "/linux/cgroupsPath" if spec.linux.cgroups_path else ""
+    by_tasks, clone = open_cgroups(draft, directories, pointer, by_fork)
     joined = [kind for kind, (path, _) in spaces.items() if path and kind not in ("user", "mount")]
     if spaces.get("mount", (None,))[0]:
         joined.append("mount")  # last: it takes the root and working directory along
@@ -203,7 +205,7 @@ def _outer_stage(
 
     # What waits until after the clone: with cgroup v2, moving into the container's cgroup from inside a cgroup
     # namespace that does not contain the caller's is refused (cgroups(7), nsdelegate).
-    late = ["cgroup"] if "cgroup" in joined and clone[0] != NO_SLOT and "user" not in spaces else []
+    late = ["cgroup"] if "cgroup" in joined and clone[1] != NO_SLOT and "user" not in spaces else []
     early = [kind for kind in joined if kind not in late]
 
     def join(attempt: int) -> None:
@@ -248,11 +250,13 @@ def _outer_stage(
 
 
 def open_cgroups(
-    draft: Draft, directories: Sequence[CgroupDir], pointer: str
+    draft: Draft, directories: Sequence[CgroupDir], pointer: str, by_fork: bool
 ) -> tuple[list[Operation], tuple[int, int]]:
     """Open what the cgroups are joined through: the operations that join v1, and the slots for clone to join v2.
 
-    Never by cgroup.procs where there is another way: that one waits for RCU (8 to 20 ms).
+    :param by_fork: CLONE_INTO_CGROUP is allowed where PID 1 is made. It asks for permission at that moment, and so
+        refuses root of a user namespace that the cgroup does not belong to. cgroup.procs asks when it is opened, but
+        then waits for RCU (8 to 20 ms).
     """
     by_tasks = []
     clone = (NO_SLOT, NO_SLOT)
@@ -262,11 +266,13 @@ def open_cgroups(
             draft.add(ops.open("outer", pointer, path=f"{directory.path}/tasks", flags=posix.O_WRONLY, slot=slot))
             by_tasks.append(ops.join_cgroup("outer", pointer, slot=slot))
         else:
-            clone = (slot, draft.slot())
-            flags = posix.O_PATH | posix.O_DIRECTORY
-            draft.add(ops.open("outer", pointer, path=directory.path, flags=flags, slot=clone[0]))
             procs = f"{directory.path}/cgroup.procs"
-            draft.add(ops.open("outer", pointer, path=procs, flags=posix.O_WRONLY, slot=clone[1]))
+            draft.add(ops.open("outer", pointer, path=procs, flags=posix.O_WRONLY, slot=slot))
+            clone = (NO_SLOT, slot)
+            if by_fork:
+                clone = (draft.slot(), slot)
+                flags = posix.O_PATH | posix.O_DIRECTORY
+                draft.add(ops.open("outer", pointer, path=directory.path, flags=flags, slot=clone[0]))
     return by_tasks, clone
 
 
@@ -299,6 +305,11 @@ def _user_namespace(
 
 def _map_text(mappings: Sequence[IdMapping]) -> str:
     return "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
+
+
+def root_is_caller(mappings: Sequence[IdMapping], host: Host) -> bool:
+    """Whether root of the user namespace is the caller, as the owner of files and cgroups."""
+    return any(mapping.container_id == 0 and mapping.host_id == host.euid for mapping in mappings)
 
 
 def _is_own_gid(mappings: Sequence[IdMapping], host: Host) -> bool:

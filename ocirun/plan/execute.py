@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..spec.tables import NAMESPACES
 from . import ops, process
-from .build import Draft, Options, Plan, open_cgroups, outer_limits, refuse_process
+from .build import Draft, Options, Plan, open_cgroups, outer_limits, refuse_process, root_is_caller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def build_exec(
     refuse_process(draft, wanted)
     add = draft.add
 
-    by_tasks, clone = open_cgroups(draft, directories, "")
+    by_fork = "user" not in namespaces or root_is_caller(spec.linux.uid_mappings, host)
+    by_tasks, clone = open_cgroups(draft, directories, "", by_fork)
     shares_mounts = not any(space.type == "mount" for space in spec.linux.namespaces)
     if shares_mounts:
         add(ops.enter_root("outer", "/root/path", path=draft.host_path(spec.root.path)))

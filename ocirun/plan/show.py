@@ -171,7 +171,7 @@ def _time_offset(f: dict[str, Any]) -> str:
 
 
 def _clone(f: dict[str, Any]) -> str:
-    return "make PID 1" + (", in the container's cgroup" if f["cgroup_slot"] != NO_SLOT else "")
+    return "make PID 1" + (", in the container's cgroup" if f["procs_slot"] != NO_SLOT else "")
 
 
 def _limit(value: int) -> str:
