@@ -14,7 +14,7 @@ from types import SimpleNamespace, TracebackType
 
 from harness import REPOSITORY
 
-from ocirun.plan import encode
+from ocirun.plan import encode, ops
 from ocirun.plan.ops import Operation
 
 INIT = REPOSITORY / "native" / "init"
@@ -118,7 +118,7 @@ class Driven:
         data = encode.encode(SimpleNamespace(operations=self.operations, slots=64))  # type: ignore[arg-type]
         plan = os.memfd_create("plan", 0)
         os.write(plan, data)
-        command = ["unshare", "--mount", "--propagation", self.propagation, *(("-Ur",) if self.user else ())]
+        command = ["unshare", "--mount", "--uts", "--propagation", self.propagation, *(("-Ur",) if self.user else ())]
         command += [str(self.driver), str(plan), *map(str, self.slots)]
         environment = {"PATH": os.environ["PATH"], "OCIRUN_INIT_WITHOUT": self.without}
         self.process = subprocess.Popen(
@@ -165,3 +165,105 @@ class Driven:
         """Its open descriptors beside 0-2 and the driver's own."""
         directory = Path(f"/proc/{self.pid}/fd")
         return {int(p.name): os.readlink(p) for p in directory.iterdir() if 2 < int(p.name) < 200}
+
+
+# Operations with the fields that most tests do not care about filled in.
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 14, 1 << 18, 1 << 19, 1 << 20
+ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
+COPY_UP, ORDINARY = 1, 2
+
+
+def mount(
+    fstype: str,
+    target: str,
+    *options: str,
+    source: str = "none",
+    flags: int = 0,
+    propagation: int = 0,
+    target_flags: int = 0,
+) -> Operation:
+    """A new file system."""
+    return ops.mount(
+        "init",
+        "",
+        fstype=fstype,
+        source=source,
+        target=target,
+        options=options,
+        ms_flags=flags,
+        propagation=propagation,
+        target_flags=target_flags,
+    )
+
+
+def bind(
+    source: Path | str,
+    target: str,
+    *,
+    slot: int = ops.NO_SLOT,
+    recursive: bool = False,
+    set: int = 0,
+    clear: int = 0,
+    rec_set: int = 0,
+    rec_clear: int = 0,
+    propagation: int = 0,
+) -> Operation:
+    """A bind mount."""
+    return ops.bind(
+        "init",
+        "",
+        source=str(source),
+        slot=slot,
+        recursive=int(recursive),
+        target=target,
+        attr_set=set,
+        attr_clear=clear,
+        rec_set=rec_set,
+        rec_clear=rec_clear,
+        propagation=propagation,
+        target_flags=0,
+    )
+
+
+def setattr(target: str, *, set: int = 0, clear: int = 0, recursive: bool = False, propagation: int = 0) -> Operation:
+    """A change of a mount."""
+    return ops.setattr(
+        "init",
+        "",
+        target=target,
+        recursive=int(recursive),
+        attr_set=set,
+        attr_clear=clear,
+        propagation=propagation,
+    )
+
+
+def device(target: str, major: int, minor: int, *, mode: int = 0o020666, uid: int = 0, gid: int = 0) -> Operation:
+    """A device node."""
+    return ops.mknod("init", "", target=target, mode=mode, major=major, minor=minor, uid=uid, gid=gid)
+
+
+def enter(rootfs: Path, propagation: int = MS_SLAVE | MS_REC) -> list[Operation]:
+    """From the mount namespace just made to a rootfs that mounts can be attached to."""
+    return [
+        ops.enter_root("init", "", path=str(rootfs)),
+        ops.propagation("init", "", flags=propagation),
+        ops.mount_root("init", "", path=str(rootfs), slot=ops.NO_SLOT),
+    ]
+
+
+def pivot() -> Operation:
+    """The last step into it."""
+    return ops.pivot_root("init", "")
+
+
+def mask(*targets: str) -> list[Operation]:
+    return [ops.mask("init", "", target=target) for target in targets]
+
+
+def exchange(first: Path, second: Path) -> None:
+    """renameat2(2) with RENAME_EXCHANGE."""
+    if libc.renameat2(AT_FDCWD, bytes(first), AT_FDCWD, bytes(second), RENAME_EXCHANGE) < 0:
+        raise OSError(ctypes.get_errno(), "renameat2")

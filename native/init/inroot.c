@@ -55,7 +55,7 @@ static void move_to(struct walk *walk, int fd, bool here)
 static int redirect(struct walk *walk, const char *first, const char *rest, bool from_root)
 {
 	char joined[PATH_MAX];
-	int n = snprintf(joined, sizeof(joined), "%s/%s", first, rest);
+	int n = snprintf(joined, sizeof(joined), "%s%s%s", first, *rest ? "/" : "", rest);
 
 	if (n < 0 || (size_t)n >= sizeof(joined))
 		return -ENAMETOOLONG;
@@ -146,7 +146,7 @@ static int step(struct walk *walk)
 		r = -errno;
 	else if (S_ISLNK(st.st_mode))
 		r = follow(walk, fd, rest, last);
-	else if (!S_ISDIR(st.st_mode) && start[length] == '/')
+	else if (!S_ISDIR(st.st_mode) && !last)
 		r = -ENOTDIR;
 	else
 		r = 1;

@@ -134,24 +134,38 @@ static int open_fd_directory(void)
 	return fd;
 }
 
-int procfs_mount(int source_fd, const char *source, int target, const char *fstype, unsigned long flags, const char *data)
+/* mount(2) on a relative path of a directory, which is the working directory meanwhile. */
+static int mount_in(int directory, const char *source, const char *target, const char *fstype, unsigned long flags,
+		    const char *data)
 {
-	int fds = open_fd_directory();
-	int back = fds < 0 ? fds : open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	char from[16], to[16];
+	int back = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r;
 
-	if (fds < 0)
-		return fds;
-	snprintf(from, sizeof(from), "%d", source_fd);
-	snprintf(to, sizeof(to), "%d", target);
-	if (back < 0 || fchdir(fds) < 0)
-		r = -errno;
-	else
-		r = kernel_mount(source_fd < 0 ? source : from, to, fstype, flags, data);
-	if (back >= 0 && fchdir(back) < 0 && r == 0)
+	if (back < 0)
+		return -errno;
+	r = fchdir(directory) < 0 ? -errno : kernel_mount(source, target, fstype, flags, data);
+	if (fchdir(back) < 0 && r == 0)
 		r = -errno;
 	close(back);
+	return r;
+}
+
+int procfs_mount(int source_fd, const char *source, int target, const char *fstype, unsigned long flags, const char *data)
+{
+	char from[16], to[16];
+	struct stat st;
+	int fds, r;
+
+	if (fstat(target, &st) < 0)
+		return -errno;
+	if (source_fd < 0 && S_ISDIR(st.st_mode))
+		return mount_in(target, source, ".", fstype, flags, data);
+	fds = open_fd_directory();
+	if (fds < 0)
+		return -ENOSYS; /* neither the newer calls nor a /proc to stand in for them */
+	snprintf(from, sizeof(from), "%d", source_fd);
+	snprintf(to, sizeof(to), "%d", target);
+	r = mount_in(fds, source_fd < 0 ? source : from, to, fstype, flags, data);
 	close(fds);
 	return r;
 }
