@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ocirun.plan import ops
 from ocirun.plan.encode import encode
@@ -71,6 +73,10 @@ class Outcome:
         assert self.failure is not None, self
         _, errno, text = self.failure
         return ": ".join(part for part in (text, os.strerror(errno).lower() if errno else "") if part)
+
+    def json(self) -> Any:
+        """What the program printed, which was JSON."""
+        return json.loads(self.output)
 
 
 def sealed(data: bytes) -> int:

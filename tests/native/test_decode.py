@@ -19,6 +19,9 @@ from ocirun.plan.encode import encode
 from ocirun.plan.ops import FIELDS, Operation
 
 HEADER = struct.Struct("=8I")
+HEADER_FIELDS = (
+    "magic", "version", "total", "records_offset", "record_count", "outer_count", "strings_offset", "slot_count",
+)  # fmt: skip
 HERE = Path(__file__).parent
 SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
@@ -106,9 +109,7 @@ def operations(draw: st.DrawFn) -> tuple[Operation, ...]:
     names = draw(st.lists(st.sampled_from(list(FIELDS)), max_size=12))
     outer = draw(st.integers(0, len(names)))
     return tuple(
-        Operation(
-            ("outer" if i < outer else "init", "", name, tuple(draw(VALUES[kind]) for _, kind in FIELDS[name]))
-        )
+        Operation(("outer" if i < outer else "init", "", name, tuple(draw(VALUES[kind]) for _, kind in FIELDS[name])))
         for i, name in enumerate(names)
     )
 
@@ -123,7 +124,15 @@ def test_what_is_written_is_read(decode: Decoder, plan: tuple[Operation, ...]) -
 
 
 def test_every_operation(decode: Decoder) -> None:
-    samples = {"u32": 7, "i32": -7, "u64": 2**63, "i64": -(2**40), "str": "text", "strv": ("a", "", "b"), "blob": b"\1\0\2"}
+    samples = {
+        "u32": 7,
+        "i32": -7,
+        "u64": 2**63,
+        "i64": -(2**40),
+        "str": "text",
+        "strv": ("a", "", "b"),
+        "blob": b"\1\0\2",
+    }
     plan = [Operation(("init", "", name, tuple(samples[kind] for _, kind in f))) for name, f in FIELDS.items()]
     assert decode(encoded(*plan)) == "ok" + "".join(shown(i, op) for i, op in enumerate(plan))
 
@@ -163,7 +172,7 @@ def test_noise(decode: Decoder, data: bytes) -> None:
 
 
 def patched(data: bytes, **fields: int) -> bytes:
-    names = "magic version total records_offset record_count outer_count strings_offset slot_count".split()
+    names = HEADER_FIELDS
     values = dict(zip(names, HEADER.unpack_from(data), strict=True)) | fields
     return HEADER.pack(*(values[name] for name in names)) + data[HEADER.size :]
 
