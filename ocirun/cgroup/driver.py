@@ -165,23 +165,23 @@ def remove(directories: Sequence[CgroupDir]) -> None:
     failed = ""
     for directory in directories:
         try:
-            _remove(directory.path)
+            _remove(directory.path, 2 if failed else _REMOVE_TRIES)  # who stays in one stays in all
         except OSError as error:
             failed = failed or f"{directory.path}: {reason_of(error.errno or 0)}"
     if failed:
         raise HostError(f"unable to remove container's cgroup: {failed}")
 
 
-def _remove(path: str) -> None:
+def _remove(path: str, tries: int) -> None:
     delay = 0.001
-    for attempt in range(_REMOVE_TRIES):
+    for attempt in range(tries):
         try:
             posix.rmdir(path)
             return
         except FileNotFoundError:
             return
         except OSError:  # EBUSY: cgroups below, or a process that is just dying
-            if attempt == _REMOVE_TRIES - 1:
+            if attempt == tries - 1:
                 raise
         for child in list(_tree(path))[:0:-1]:
             try:
