@@ -233,13 +233,15 @@ class Bundle:
 
 @dataclass
 class Result:
-    """How a command ended. `error` is what an engine shows to its user: the last error of the JSON log."""
+    """How a command ended. `error` is what an engine shows to its user: the last error of the JSON log; `warning` the
+    last of those."""
 
     argv: list[str]
     code: int
     out: str
     err: str
     error: str
+    warning: str = ""
 
     def ok(self) -> Result:
         assert self.code == 0, f"{' '.join(self.argv)}: exit code {self.code}\n{self.error or self.err}"
@@ -276,17 +278,18 @@ class Running:
             self.popen.kill()
             self.popen.wait()
             raise AssertionError(f"{' '.join(self.argv)}: hangs\n{self.out}{self._err.read_text()}") from None
-        return Result(self.argv, code, self.out, self._err.read_text(errors="replace"), last_error(self._log))
+        errors = self._err.read_text(errors="replace")
+        return Result(self.argv, code, self.out, errors, last(self._log, "error"), last(self._log, "warning"))
 
 
-def last_error(log: Path) -> str:
-    """The last error of a JSON log, as containerd's shim finds it: a pure stream of JSON objects."""
+def last(log: Path, level: str) -> str:
+    """The last message of a level in a JSON log, as containerd's shim finds it: a pure stream of JSON objects."""
     if not log.exists():
         return ""
     errors = [
         entry["msg"]
         for entry in map(json.loads, log.read_text().splitlines())
-        if entry["level"] == "error" and {"msg", "time"} <= entry.keys()
+        if entry["level"] == level and {"msg", "time"} <= entry.keys()
     ]
     return str(errors[-1]) if errors else ""
 
@@ -380,7 +383,7 @@ class Runtime:
     def clean(self) -> None:
         """Force away every container that a test has left: whatever its state, nothing may stay."""
         if self.root.exists():
-            for directory in sorted(self.root.iterdir()):
+            for directory in sorted(self.root.glob("[!@]*")):
                 self("delete", "--force", directory.name).ok()
 
 
@@ -483,7 +486,8 @@ class Leftovers:
                 for directory in (self.scratch / "root", Path("/run"), Path("/tmp"), Path("/dev/shm"))
                 if directory.exists()
                 for path in directory.iterdir()
-                if directory == self.scratch / "root" or path.name.startswith((self.prefix, "ocirun-plan", "ocirun-init"))
+                if (directory == self.scratch / "root" and not path.name.startswith("@"))  # a cache is no container
+                or path.name.startswith((self.prefix, "ocirun-plan", "ocirun-init"))
             },
             "descriptor": {
                 f"{number} -> {target}"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from harness import Runtime, Workshop
 
 
@@ -53,11 +54,12 @@ def test_preserve_fds(runtime: Runtime, bundle: Workshop, scratch: Path) -> None
         runtime.end(made, pid)
 
 
+@pytest.mark.ocirun  # runc 1.1.5 mistakes its own descriptors for those
 def test_descriptors_that_are_not_there(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
     with files(scratch, 1) as prepare:
         result = runtime.run(bundle("true"), "--preserve-fds", "4", **passing(prepare))
-        result.failed("unable to stat preserved-fd" if runtime.name != "runc" else "fd")
-    assert not list(runtime.root.iterdir())
+        result.failed("unable to stat preserved-fd")
+    assert not runtime.root.exists() or not list(runtime.root.iterdir())
 
 
 def test_listen_fds(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:

@@ -229,7 +229,6 @@ def test_propagation(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
         kinds = {"private": "private", "rprivate": "private", "shared": "shared", "rshared": "shared"}
         kinds |= {"slave": "slave", "rslave": "slave", "unbindable": "unbindable"}
         made = bundle()
-        made.config["linux"]["rootfsPropagation"] = "rshared"
         for option in kinds:
             made.mount(f"/{option}", "bind", str(source), "bind", option)
         got = mounts(runtime.report(made))

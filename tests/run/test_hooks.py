@@ -247,7 +247,12 @@ def test_failure_is_told_with_the_hook(runtime: Runtime, bundle: Workshop, kind:
             harness.reap(pid)
             pid = 0
             result = runtime.delete(made)
-    result.failed(f"/hooks/{kind}/1" if kind != "startContainer" else kind, "3")
+    where = f"/hooks/{kind}/1" if kind != "startContainer" else kind
+    if kind == "poststop":  # a warning: the container is gone (runtime.md, "Lifecycle", 13)
+        assert where in result.ok().warning
+        assert "no luck today" in result.warning
+    else:
+        result.failed(where, "3")
     if pid:
         harness.reap(pid)
         runtime.delete(made, "--force").ok()
@@ -272,7 +277,13 @@ def test_timeout_kills_the_group(runtime: Runtime, bundle: Workshop, kind: str) 
         else:
             harness.reap(pid)
     assert 0.9 < time.monotonic() - before < 5
-    result.failed()
+    if kind == "poststop":
+        assert "timeout" in result.ok().warning
+    else:
+        if kind == "poststop":
+        result.ok()
+    else:
+        result.failed()
     runtime.delete(made, "--force").ok()
     harness.eventually(
         lambda: not any("sleep 1000" in harness.command_line(child) for child in harness.children()),
@@ -302,11 +313,11 @@ def test_a_hook_that_reads_nothing_and_one_that_floods(runtime: Runtime, bundle:
     runtime.run(made).ok()
 
 
-def test_hooks_have_a_clean_process(runtime: Runtime, bundle: Workshop, probe: Path) -> None:
+def test_hooks_have_a_clean_process(runtime: Runtime, bundle: Workshop) -> None:
     """Signals, descriptors, as for the container itself."""
     made = bundle("true")
     for kind in ("createRuntime", "createContainer", "startContainer"):
-        path = "/probe" if kind == "startContainer" else str(probe)
+        path = "/probe" if kind == "startContainer" else str(made.rootfs / "probe")
         target = f"to={writable(made, kind)}.{kind}"
         made.config.setdefault("hooks", {})[kind] = [{"path": path, "args": ["probe", "report", target]}]
     runtime.run(made).ok()
@@ -316,7 +327,8 @@ def test_hooks_have_a_clean_process(runtime: Runtime, bundle: Workshop, probe: P
         if runtime.name != "runc":
             assert sorted(report["fds"]) == ["0", "1", "2"], kind
             assert report["signals"]["ignored"] == [], kind
-            assert report["comm"] == "probe", kind
+            path = made.config["hooks"][kind][0]["path"]
+            assert report["comm"] == Path(path).name[:15], kind
 
 
 def test_the_names_of_namespaces() -> None:
