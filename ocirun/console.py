@@ -75,12 +75,12 @@ class Relay:
         if posix.isatty(0):
             self._saved = termios.tcgetattr(0)
             raw = termios.tcgetattr(0)
-            # cfmakeraw(3)
+            # cfmakeraw(3), but for OPOST: a line end still needs its carriage return, which the pty no longer adds.
             raw[0] &= ~(
                 termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
                 | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
             )  # fmt: skip
-            raw[1] &= ~termios.OPOST
+            raw[1] |= termios.OPOST
             raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
             raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
             termios.tcsetattr(0, termios.TCSANOW, raw)

@@ -286,12 +286,12 @@ def last(log: Path, level: str) -> str:
     """The last message of a level in a JSON log, as containerd's shim finds it: a pure stream of JSON objects."""
     if not log.exists():
         return ""
-    errors = [
+    found = [
         entry["msg"]
         for entry in map(json.loads, log.read_text().splitlines())
         if entry["level"] == level and {"msg", "time"} <= entry.keys()
     ]
-    return str(errors[-1]) if errors else ""
+    return str(found[-1]) if found else ""
 
 
 class Runtime:

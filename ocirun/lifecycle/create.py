@@ -235,14 +235,14 @@ def check_descriptors(request: Request) -> None:
 
 
 def check_terminal(terminal: bool, detach: bool, console_socket: str) -> None:
-    """A terminal needs somebody at its other end; the words are runc's, its name included, since others match them.
+    """A terminal needs somebody at its other end; in runc's words, but for the name.
 
     :raises UsageError: it has none, or there is a socket for no terminal
     """
     if detach and terminal and not console_socket:
-        raise UsageError("cannot allocate tty if runc will detach without setting console socket")
+        raise UsageError("cannot allocate tty if ocirun will detach without setting console socket")
     if (not detach or not terminal) and console_socket:
-        raise UsageError("cannot use console socket if runc will not detach or allocate tty")
+        raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
 def compiled_filter(spec: Spec, root: str) -> tuple[bytes, int] | None:

@@ -18,6 +18,7 @@ from .status import PAUSED, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ..spec.model import Process, Spec
@@ -66,7 +67,7 @@ def exec_(
 
     with Foreground(subreaper=False) as waiter:
         ours, theirs = terminal_pair() if execution.process.terminal else (None, -1)
-        return waiter.wait(execution.begin(theirs), ours)
+        return waiter.wait(execution.begin(theirs, lambda: waiter.attach(ours)))
 
 
 class Execution:
@@ -90,21 +91,22 @@ class Execution:
         self.spec = read_spec(f"{entry.bundle}/config.json", store.config(root, id))
         self.process = process_of(self.spec, what) if isinstance(what, Command) else what
 
-    def begin(self, console_socket: int = -1) -> int:
+    def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:
         """Let the program run. Returns its pid, a child of this process.
 
         :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any
+        :param before_exec: called when the terminal has been sent and nothing has been written to it
         :raises OperationError: an operation failed, the exec included
         """
         if self.request.console_socket:
             console_socket = console.connect(self.request.console_socket, "console socket")
         try:
-            return self._begin({"console": console_socket})
+            return self._begin({"console": console_socket}, before_exec)
         finally:
             if console_socket >= 0:
                 posix.close(console_socket)
 
-    def _begin(self, descriptors: dict[str, int]) -> int:
+    def _begin(self, descriptors: dict[str, int], before_exec: Callable[[], None] | None) -> int:
         descriptors["pidfd"] = pidfd = _pidfd(self.entry)
         try:
             plan = build_exec(
@@ -123,6 +125,8 @@ class Execution:
             posix.close(pidfd)
         try:
             launch.run(lambda pid: steps.reach("exec.pid"), lambda: None)
+            if before_exec:
+                before_exec()
             steps.reach("exec.release")
             launch.release(wait_for_exec=True)
             steps.reach("exec.pid-file")

@@ -34,6 +34,7 @@ class Foreground:
 
     def __init__(self, subreaper: bool) -> None:
         self.subreaper = subreaper
+        self._relay: Relay | None = None
 
     def __enter__(self) -> Foreground:
         self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
@@ -49,14 +50,22 @@ class Foreground:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._relay:
+            self._relay.close()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
 
-    def wait(self, pid: int, terminal: _socket.socket | None) -> int:
+    def attach(self, terminal: _socket.socket | None) -> None:
+        """Take over the terminal of the process, before its program runs.
+
+        :param terminal: the socket on which it has been sent, if there is one
+        """
+        if terminal:
+            self._relay = Relay(receive_descriptor(terminal))
+
+    def wait(self, pid: int) -> int:
         """Wait for our child; its exit code, or 128 + the signal that ended it.
 
         Every signal that arrives meanwhile goes to it, but SIGWINCH, which resizes its terminal.
-
-        :param terminal: the socket on which its terminal has been sent
         """
         caught: list[int] = []
 
@@ -68,15 +77,11 @@ class Foreground:
         for number in _ALL:
             if number not in _OWN and _signal.getsignal(number) != _signal.SIG_IGN:  # nohup
                 _signal.signal(number, note)
-        relay = Relay(receive_descriptor(terminal)) if terminal else None
-        try:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _ALL)
-            return self._loop(pid, relay, caught, wake)
-        finally:
-            if relay:
-                relay.close()
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _ALL)
+        return self._loop(pid, caught, wake)
 
-    def _loop(self, pid: int, relay: Relay | None, caught: list[int], wake: int) -> int:
+    def _loop(self, pid: int, caught: list[int], wake: int) -> int:
+        relay = self._relay
         poll = select.poll()
         poll.register(wake, select.POLLIN)
         while True:

@@ -46,8 +46,8 @@ def run(
         return 0
     with foreground.Foreground(subreaper) as waiter:
         ours, theirs = terminal_pair() if creation.spec.process.terminal else (None, -1)
-        start(creation, theirs)
-        code = waiter.wait(creation.launch.pid, ours)
+        start(creation, theirs, lambda: waiter.attach(ours))
+        code = waiter.wait(creation.launch.pid)
     if not keep:
         _delete(root, creation.entry, warn)
     return code
@@ -59,10 +59,11 @@ def terminal_pair() -> tuple[_socket.socket, int]:
     return ours, theirs.detach()
 
 
-def start(creation: Creation, console_socket: int = -1) -> None:
+def start(creation: Creation, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> None:
     """Make the container and let it run at once, without an exec fifo.
 
     :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any
+    :param before_exec: called when the terminal has been sent and nothing has been written to it
     :raises Error: as create does, or a startContainer or poststart hook failed, or the exec; all undone
     """
     if creation.request.console_socket:
@@ -73,6 +74,8 @@ def start(creation: Creation, console_socket: int = -1) -> None:
         if console_socket >= 0:
             posix.close(console_socket)
     try:
+        if before_exec:
+            before_exec()
         steps.reach("create.release")
         creation.launch.release(wait_for_exec=True)
         if creation.spec.hooks.poststart:

@@ -39,7 +39,7 @@ def report_to_file(runtime: Runtime, made: Bundle, prepare: Callable[[], None]) 
     made.args("report", "to=/report").write()
     log = made.path / "log"
     argv = runtime.argv("run", "--bundle", str(made.path), made.id, flags=["--log", str(log), "--log-format", "json"])
-    assert by_fork(prepare, argv) == 0, harness.last_error(log)
+    assert by_fork(prepare, argv) == 0, harness.last(log, "error")
     return json.loads(target.read_text())
 
 
