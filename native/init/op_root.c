@@ -109,6 +109,13 @@ static int take_slot(struct init *init, uint32_t slot)
 	return r;
 }
 
+static void set_root(struct init *init, int root)
+{
+	if (init->root >= 0)
+		close(init->root);
+	init->root = root;
+}
+
 int op_mount_root(struct init *init, const struct op_mount_root *op)
 {
 	int r = make_parent_private();
@@ -118,30 +125,30 @@ int op_mount_root(struct init *init, const struct op_mount_root *op)
 	r = op->slot == NO_SLOT ? clone_root(plan_str(&init->plan, op->path)) : take_slot(init, op->slot);
 	if (r < 0)
 		return r;
-	init->root = r;
+	set_root(init, r);
 	return 0;
 }
 
-static int set_root(struct init *init, const char *path)
+static int open_root(struct init *init, const char *path)
 {
 	int fd = open_directory(path, O_PATH);
 
 	if (fd < 0)
 		return fd;
-	init->root = fd;
+	set_root(init, fd);
 	return 0;
 }
 
 int op_root_here(struct init *init, const struct op_root_here *op)
 {
 	(void)op;
-	return set_root(init, ".");
+	return open_root(init, ".");
 }
 
 int op_use_root(struct init *init, const struct op_use_root *op)
 {
 	(void)op;
-	return set_root(init, "/");
+	return open_root(init, "/");
 }
 
 /* pivot_root(".", ".") puts the old root on top of the new one, where it needs no directory (pivot_root(2), NOTES).

@@ -80,7 +80,9 @@ def test_a_whole_container(rootfs: Path, scratch: Path, without: str) -> None:
         ops.symlink("init", "", text="/proc/self/fd", target="/dev/fd", replace=0),
         pivot(),
         ops.root_readonly("init", ""),
-        *mask("/proc/kcore", "/proc/acpi", "/proc/fs", "/sys/firmware", "/etc/secret", "/missing", "/etc/hosts/missing"),
+        *mask(
+            "/proc/kcore", "/proc/acpi", "/proc/fs", "/sys/firmware", "/etc/secret", "/missing", "/etc/hosts/missing"
+        ),
         ops.readonly("init", "", target="/proc/sys"),
         ops.readonly("init", "", target="/missing"),
     ]
@@ -182,9 +184,7 @@ def test_copy_up(rootfs: Path, without: str, flags: int) -> None:
     os.mkfifo(place / "fifo")
     os.chmod(place / "deep", 0o2750)
     os.utime(place / "deep", ns=(1_000_000_001, 2_000_000_002))
-    with Driven(
-        [*enter(rootfs), mount("tmpfs", "/etc", flags=flags, target_flags=COPY_UP)], without=without
-    ) as driven:
+    with Driven([*enter(rootfs), mount("tmpfs", "/etc", flags=flags, target_flags=COPY_UP)], without=without) as driven:
         copy = Path(f"{driven.root}{rootfs}/etc")
         assert driven.mount(f"{rootfs}/etc").fstype == "tmpfs"
         assert ("ro" in driven.mount(f"{rootfs}/etc").options) == bool(flags)
