@@ -154,7 +154,7 @@ def _process(process: model.Process, at: str) -> Iterator[Breach]:
     limits = set()
     for index, limit in enumerate(process.rlimits):
         if limit.type in limits:
-            yield f"{at}/rlimits/{index}/type", "expected each limit once, found it again", _text(limit.type), ()
+            yield f"{at}/rlimits/{index}/type", "expected each limit once", f"{limit.type} again", ()
         limits.add(limit.type)
         if limit.soft > limit.hard:
             soft, hard = f"{at}/rlimits/{index}/soft", f"{at}/rlimits/{index}/hard"
@@ -199,7 +199,7 @@ def _namespaces(spec: model.Spec) -> Iterator[Breach]:
     types: dict[str, str | None] = {}
     for index, namespace in enumerate(spec.linux.namespaces):
         if namespace.type in types:
-            yield f"{_NAMESPACES}/{index}/type", "expected each type once, found it again", _text(namespace.type), ()
+            yield f"{_NAMESPACES}/{index}/type", "expected each type once", f"{namespace.type} again", ()
         types[namespace.type] = namespace.path
         if namespace.path and namespace.path[0] != "/":
             yield f"{_NAMESPACES}/{index}/path", "expected an absolute path", _text(namespace.path), ()

@@ -25,17 +25,26 @@ def validate(path: str, data: bytes) -> list[Problem]:
     problems: list[Problem] = []
     spec = read.read_tree(tree, problems)
     places = {problem.pointer for problem in problems}
-    problems += [problem for problem in schema_problems(tree) if problem.pointer not in places]
+    problems += [p for p in schema_problems(tree, schema_validator()) if p.pointer not in places]
     problems += rules.check(spec, problems)
     if problems:
         raise ConfigError(path, read.in_order(tree, problems))
     return rules.warnings(spec)
 
 
-def schema_problems(tree: Any) -> list[Problem]:
-    """What the JSON Schema refuses, one problem for each place.
+def schema_problems(tree: Any, validator: Any) -> list[Problem]:
+    """What a JSON Schema refuses, one problem for each place."""
+    problems: dict[str, Problem] = {}
+    for error in validator.iter_errors(tree):
+        for pointer in pointers(error):
+            problems.setdefault(pointer, Problem(pointer=pointer, expected=_sentence(error)))
+    return list(problems.values())
 
-    :raises Error: the package jsonschema is missing
+
+def schema_validator() -> Any:
+    """The validator of the package jsonschema for our schema.
+
+    :raises Error: the package is missing
     """
     # 60 ms, and only needed here.
     try:
@@ -49,15 +58,10 @@ def schema_problems(tree: Any) -> list[Problem]:
         schema = json.load(file)
     # 1.0 is an integer for JSON Schema, but not for Go's decoder and so for no engine.
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    validator = extend(Draft202012Validator, type_checker=checker)(schema)
-    problems: dict[str, Problem] = {}
-    for error in validator.iter_errors(tree):
-        for pointer in _pointers(error):
-            problems.setdefault(pointer, Problem(pointer=pointer, expected=_sentence(error)))
-    return list(problems.values())
+    return extend(Draft202012Validator, type_checker=checker)(schema)
 
 
-def _pointers(error: Any) -> Iterator[str]:
+def pointers(error: Any) -> Iterator[str]:
     """Where an error is: a missing property, and a key that is wrong, have a place of their own."""
     pointer = ""
     for step in error.absolute_path:

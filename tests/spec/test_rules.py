@@ -1,0 +1,457 @@
+"""The rules: each broken once, with what is said of it, and what stands beside it and is right."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from spec.strategies import minimal
+
+from ocirun.errors import ConfigError
+from ocirun.load import child
+from ocirun.spec import read, rules
+
+ALL = ("pid", "network", "ipc", "uts", "mount", "cgroup")
+MAPPING = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+USER = {"namespaces": [{"type": "user"}], "uidMappings": MAPPING, "gidMappings": MAPPING}
+
+
+def config(**properties: Any) -> Any:
+    """The minimal configuration with other properties: ``process`` and ``linux`` are added to, all else replaces."""
+    tree = {**minimal(), **properties}
+    tree["process"] = {**minimal()["process"], **properties.get("process", {})}
+    tree["linux"] = {"namespaces": [{"type": type} for type in ALL], **properties.get("linux", {})}
+    return tree
+
+
+def broken(tree: Any) -> list[str]:
+    try:
+        read.read_spec("config.json", json.dumps(tree).encode())
+    except ConfigError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def linux(**properties: Any) -> Any:
+    return config(linux=properties)
+
+
+def process(**properties: Any) -> Any:
+    return config(process=properties)
+
+
+def resources(**properties: Any) -> Any:
+    return linux(resources=properties)
+
+
+def seccomp(*syscalls: Any, **properties: Any) -> Any:
+    return linux(seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": list(syscalls), **properties})
+
+
+def user(uids: list[Any] = MAPPING, gids: list[Any] = MAPPING, **who: int | list[int]) -> Any:
+    mappings = {"uidMappings": uids, "gidMappings": gids}
+    return config(process={"user": who}, linux={"namespaces": [{"type": "user"}], **mappings})
+
+
+def range_of(first: int, host: int, size: int) -> Any:
+    return {"containerID": first, "hostID": host, "size": size}
+
+
+VERSION = 'expected version 1 of the specification, such as "1.3.0"'
+ABSOLUTE = "expected an absolute path"
+DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 2, "period": 3}
+NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (config(ociVersion="2.0.0"), f'/ociVersion: {VERSION}, found "2.0.0"'),
+        (config(ociVersion="0.9.0"), f'/ociVersion: {VERSION}, found "0.9.0"'),
+        (config(ociVersion="1.0"), f'/ociVersion: {VERSION}, found "1.0"'),
+        (config(ociVersion="1.0.0-"), f'/ociVersion: {VERSION}, found "1.0.0-"'),
+        (config(ociVersion="1.00.0"), f'/ociVersion: {VERSION}, found "1.00.0"'),
+        (config(ociVersion="1.0.٣"), f'/ociVersion: {VERSION}, found "1.0.٣"'),
+        (config(ociVersion=""), f'/ociVersion: {VERSION}, found ""'),
+        (config(root={"path": ""}), '/root/path: expected a path, found ""'),
+        (process(args=[]), "/process/args: expected at least the program to run, found no arguments"),
+        (process(args=None), "/process/args: expected at least the program to run, found no arguments"),
+        (process(cwd=""), f'/process/cwd: {ABSOLUTE}, found ""'),
+        (process(cwd="srv"), f'/process/cwd: {ABSOLUTE}, found "srv"'),
+        (process(env=["A=", "B"]), '/process/env/1: expected NAME=VALUE, found "B"'),
+        (process(env=["=x"]), '/process/env/0: expected NAME=VALUE, found "=x"'),
+        (
+            process(rlimits=[{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}]),
+            "/process/rlimits/0/soft: expected at most the hard limit, 1, found 2",
+        ),
+        (
+            process(rlimits=[{"type": t, "soft": 1, "hard": 1} for t in ("RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_CORE")]),
+            "/process/rlimits/2/type: expected each limit once, found RLIMIT_CORE again",
+        ),
+        (process(oomScoreAdj=1001), "/process/oomScoreAdj: expected an integer from -1000 to 1000, found 1001"),
+        (
+            process(scheduler={"policy": "SCHED_OTHER", "nice": 20}),
+            "/process/scheduler/nice: expected an integer from -20 to 19, found 20",
+        ),
+        (
+            process(scheduler={"policy": "SCHED_RR"}),
+            "/process/scheduler/priority: expected an integer from 1 to 99 for SCHED_RR, found 0",
+        ),
+        (
+            process(scheduler={**DEADLINE, "priority": 1}),
+            "/process/scheduler/priority: expected a priority only for SCHED_FIFO and SCHED_RR, found 1",
+        ),
+        (
+            process(scheduler={"policy": "SCHED_BATCH", "period": 7}),
+            "/process/scheduler/period: expected a period only for SCHED_DEADLINE, found 7",
+        ),
+        (
+            process(ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 8}),
+            "/process/ioPriority/priority: expected an integer from 0 to 7, found 8",
+        ),
+        (
+            process(execCPUAffinity={"initial": "0-1,3", "final": "3-1"}),
+            '/process/execCPUAffinity/final: expected a list of CPUs such as "0-3,7", found "3-1"',
+        ),
+        (config(mounts=[{"destination": ""}]), '/mounts/0/destination: expected a path, found ""'),
+        (
+            config(mounts=[{"destination": "/a", "uidMappings": MAPPING}]),
+            "/mounts/0/gidMappings: expected at least one mapping for the user namespace, found none",
+        ),
+        (config(hooks={"poststop": [{"path": "rm"}]}), f'/hooks/poststop/0/path: {ABSOLUTE}, found "rm"'),
+        (
+            config(hooks={"prestart": [{"path": "/a", "timeout": 0}]}),
+            "/hooks/prestart/0/timeout: expected an integer from 1 to 9223372036854775807, found 0",
+        ),
+        (config(annotations={"": "x"}), '/annotations/: expected a key, found ""'),
+        (
+            linux(namespaces=[{"type": "pid"}, {"type": "uts"}, {"type": "pid", "path": "/a"}]),
+            "/linux/namespaces/2/type: expected each type once, found pid again",
+        ),
+        (
+            linux(namespaces=[{"type": "pid", "path": "proc/1/ns/pid"}]),
+            f'/linux/namespaces/0/path: {ABSOLUTE}, found "proc/1/ns/pid"',
+        ),
+        (
+            config(hostname="box", linux={"namespaces": []}),
+            "/hostname: a hostname needs a namespace of its own of type uts, found none",
+        ),
+        (
+            config(domainname="org", linux={"namespaces": []}),
+            "/domainname: a domainname needs a namespace of its own of type uts, found none",
+        ),
+        (config(hostname="ä" * 33), "/hostname: expected at most 64 bytes, found 66"),
+        (
+            linux(namespaces=[], maskedPaths=["/proc/kcore"]),
+            "/linux/maskedPaths: this needs a namespace of its own of type mount, found none",
+        ),
+        (
+            linux(namespaces=[], readonlyPaths=["/proc/sys"]),
+            "/linux/readonlyPaths: this needs a namespace of its own of type mount, found none",
+        ),
+        (linux(maskedPaths=["/a", "proc"]), f'/linux/maskedPaths/1: {ABSOLUTE}, found "proc"'),
+        (linux(readonlyPaths=[""]), f'/linux/readonlyPaths/0: {ABSOLUTE}, found ""'),
+        (
+            linux(namespaces=[], netDevices={"eth0": {}}),
+            "/linux/netDevices: moving a network device needs a namespace of its own of type network, found none",
+        ),
+        (
+            linux(netDevices={"a/b": {}}),
+            '/linux/netDevices/a~1b: expected the name of a network device, found "a/b"',
+        ),
+        (
+            linux(netDevices={"eth0": {"name": "sixteen-letters!"}}),
+            '/linux/netDevices/eth0/name: expected the name of a network device, found "sixteen-letters!"',
+        ),
+        (
+            linux(netDevices={"eth0": {}, "eth1": {"name": "eth0"}}),
+            '/linux/netDevices/eth1: expected a name that no other device gets, found "eth0"',
+        ),
+        (
+            linux(timeOffsets={"monotonic": {"secs": 1}}),
+            "/linux/timeOffsets: an offset needs a namespace of its own of type time, found none",
+        ),
+        (
+            linux(namespaces=[{"type": "time", "path": "/a"}], timeOffsets={"boottime": {}}),
+            "/linux/timeOffsets: expected none for a time namespace that is joined, found both a path and offsets",
+        ),
+        (
+            linux(namespaces=[{"type": "time"}], timeOffsets={"realtime": {}}),
+            '/linux/timeOffsets/realtime: expected monotonic or boottime, found "realtime"',
+        ),
+        (
+            linux(namespaces=[{"type": "time"}], timeOffsets={"boottime": {"nanosecs": 10**9}}),
+            "/linux/timeOffsets/boottime/nanosecs: expected an integer from 0 to 999999999, found 1000000000",
+        ),
+        (
+            linux(uidMappings=MAPPING),
+            "/linux/uidMappings: mappings need a namespace of type user, found none",
+        ),
+        (
+            linux(namespaces=[{"type": "user"}], uidMappings=MAPPING),
+            "/linux/gidMappings: expected at least one mapping for the user namespace, found none",
+        ),
+        (user(uids=[range_of(0, 5, 0)]), "/linux/uidMappings/0/size: expected at least 1, found 0"),
+        (
+            user(gids=[range_of(0, 2**32 - 10, 10)]),
+            "/linux/gidMappings/0/hostID: expected ids up to 4294967294, found 4294967286 to 4294967295",
+        ),
+        (
+            user(uids=[range_of(0, 1000, 1), range_of(1, 100000, 1000), range_of(5, 500, 10)]),
+            "/linux/uidMappings/2/containerID: expected ids that no other mapping has, found 5 to 14",
+        ),
+        (
+            user(uids=[range_of(0, 1000, 10), range_of(100, 1009, 10)]),
+            "/linux/uidMappings/1/hostID: expected ids that no other mapping has, found 1009 to 1018",
+        ),
+        (
+            user(uids=[range_of(2 * i, 2 * i, 1) for i in range(341)]),
+            "/linux/uidMappings: expected at most 340 mappings, found 341",
+        ),
+        (
+            user(uids=[range_of(0, 5, 1)], uid=1),
+            "/process/user/uid: expected an id that /linux/uidMappings maps, found 1",
+        ),
+        (user(gid=1000), "/process/user/gid: expected an id that /linux/gidMappings maps, found 1000"),
+        (
+            user(additionalGids=[5, 1000]),
+            "/process/user/additionalGids/1: expected an id that /linux/gidMappings maps, found 1000",
+        ),
+        (linux(devices=[{"type": "p", "path": "dev/a"}]), f'/linux/devices/0/path: {ABSOLUTE}, found "dev/a"'),
+        (
+            linux(devices=[{"type": "c", "path": "/dev/a", "major": 4096}]),
+            "/linux/devices/0/major: expected an integer from 0 to 4095, found 4096",
+        ),
+        (
+            linux(devices=[{"type": "c", "path": "/dev/a", "minor": -1}]),
+            "/linux/devices/0/minor: expected an integer from 0 to 1048575, found -1",
+        ),
+        (linux(cgroupsPath="/a/../../b"), '/linux/cgroupsPath: expected a path without "..", found "/a/../../b"'),
+        (
+            resources(devices=[{"allow": True, "type": "u", "access": "r"}]),
+            '/linux/resources/devices/0/type: expected a, b or c, found "u"',
+        ),
+        (
+            resources(devices=[{"allow": True, "access": "rx"}]),
+            '/linux/resources/devices/0/access: expected a composition of r, w and m, found "rx"',
+        ),
+        (
+            resources(devices=[{"allow": True}]),
+            "/linux/resources/devices/0/access: expected a composition of r, w and m, found nothing",
+        ),
+        (
+            resources(unified={"memory/high": "1"}),
+            '/linux/resources/unified/memory~1high: expected a file of cgroup v2 such as "memory.high", '
+            'found "memory/high"',
+        ),
+        (
+            resources(unified={"..": "1"}),
+            '/linux/resources/unified/..: expected a file of cgroup v2 such as "memory.high", found ".."',
+        ),
+        (
+            resources(memory={"swappiness": 101}),
+            "/linux/resources/memory/swappiness: expected an integer from 0 to 100, found 101",
+        ),
+        (
+            resources(blockIO={"weight": 9}),
+            "/linux/resources/blockIO/weight: expected an integer from 10 to 1000, found 9",
+        ),
+        (
+            resources(blockIO={"leafWeight": 1001}),
+            "/linux/resources/blockIO/leafWeight: expected an integer from 10 to 1000, found 1001",
+        ),
+        (
+            resources(blockIO={"weightDevice": [{"major": 8, "minor": 0}]}),
+            "/linux/resources/blockIO/weightDevice/0: expected a weight, a leafWeight or both, found neither",
+        ),
+        (
+            resources(rdma={"mlx5_1": {}}),
+            "/linux/resources/rdma/mlx5_1: expected hcaHandles, hcaObjects or both, found neither",
+        ),
+        (
+            seccomp(defaultAction="SCMP_ACT_NOTIFY", listenerPath="/a"),
+            "/linux/seccomp/defaultAction: expected another action than SCMP_ACT_NOTIFY for all, found it",
+        ),
+        (
+            seccomp(defaultErrnoRet=1),
+            "/linux/seccomp/defaultErrnoRet: expected none for this action, found SCMP_ACT_ALLOW",
+        ),
+        (
+            seccomp({"names": ["a"], "action": "SCMP_ACT_KILL", "errnoRet": 1}),
+            "/linux/seccomp/syscalls/0/errnoRet: expected none for this action, found SCMP_ACT_KILL",
+        ),
+        (
+            seccomp(listenerMetadata="x"),
+            "/linux/seccomp/listenerMetadata: expected none without listenerPath, found some",
+        ),
+        (seccomp(listenerPath="a.sock"), f'/linux/seccomp/listenerPath: {ABSOLUTE}, found "a.sock"'),
+        (
+            seccomp(NOTIFY),
+            "/linux/seccomp/syscalls/0/action: expected a listenerPath for SCMP_ACT_NOTIFY, found none",
+        ),
+        (
+            seccomp({**NOTIFY, "names": ["open", "write"]}, listenerPath="/a"),
+            "/linux/seccomp/syscalls/0/names: expected another action than SCMP_ACT_NOTIFY for write, found it",
+        ),
+        (
+            seccomp(
+                {
+                    "names": ["a"],
+                    "action": "SCMP_ACT_LOG",
+                    "args": [{"index": i, "value": 0, "op": "SCMP_CMP_EQ"} for i in (5, 6)],
+                }
+            ),
+            "/linux/seccomp/syscalls/0/args/1/index: expected an integer from 0 to 5, found 6",
+        ),
+        (
+            linux(intelRdt={"closID": ".."}),
+            '/linux/intelRdt/closID: expected the name of a directory, found ".."',
+        ),
+        (
+            linux(intelRdt={"memBwSchema": "L3:0=f"}),
+            '/linux/intelRdt/memBwSchema: expected one line that begins with "MB:", found "L3:0=f"',
+        ),
+        (
+            linux(memoryPolicy={"mode": "MPOL_BIND"}),
+            "/linux/memoryPolicy/nodes: expected at least one for MPOL_BIND, found none",
+        ),
+        (
+            linux(memoryPolicy={"mode": "MPOL_LOCAL", "nodes": "0"}),
+            '/linux/memoryPolicy/nodes: expected none for MPOL_LOCAL, found "0"',
+        ),
+        (
+            linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0-"}),
+            '/linux/memoryPolicy/nodes: expected a list of nodes such as "0-1,3", found "0-"',
+        ),
+        (
+            linux(
+                memoryPolicy={
+                    "mode": "MPOL_BIND",
+                    "nodes": "0",
+                    "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"],
+                }
+            ),
+            "/linux/memoryPolicy/flags: expected not both of MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES, found both",
+        ),
+        (
+            linux(memoryPolicy={"mode": "MPOL_PREFERRED", "flags": ["MPOL_F_STATIC_NODES"]}),
+            "/linux/memoryPolicy/flags: expected nodes for MPOL_F_STATIC_NODES or MPOL_F_RELATIVE_NODES, found none",
+        ),
+        (
+            linux(memoryPolicy={"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}),
+            "/linux/memoryPolicy/flags: expected MPOL_F_NUMA_BALANCING only for MPOL_BIND and MPOL_PREFERRED_MANY, "
+            "found MPOL_INTERLEAVE",
+        ),
+    ],
+)
+def test_broken(tree: Any, message: str) -> None:
+    assert broken(tree) == [message]
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        *[
+            config(ociVersion=version)
+            for version in ("1.0.0", "1.0.2-dev", "1.0.0-rc5-dev", "1.1.0+dev", "1.99.0-a.b+c")
+        ],
+        config(root={"path": "/"}),
+        process(rlimits=[{"type": "RLIMIT_CORE", "soft": 2**64 - 1, "hard": 2**64 - 1}]),
+        process(scheduler=DEADLINE),
+        process(scheduler={"policy": "SCHED_FIFO", "priority": 99, "nice": -20}),
+        process(capabilities={"bounding": ["CAP_FUTURE", "chown"]}),
+        process(env=["A==", "a b=c", "A="]),
+        config(mounts=[{"destination": "relative", "type": "tmpfs"}]),
+        config(hostname="", linux={"namespaces": []}),
+        config(hostname="a" * 64),
+        # What a pod's containers have: the namespace of another container.
+        config(hostname="a", linux={"namespaces": [{"type": "uts", "path": "/proc/1/ns/uts"}]}),
+        linux(namespaces=[], uidMappings=[], gidMappings=None),
+        linux(namespaces=[{"type": "user", "path": "/a"}], uidMappings=MAPPING),
+        linux(namespaces=[{"type": "user", "path": "/a"}]),
+        user(uids=[range_of(0, 1000, 1), range_of(1, 100000, 999)], gids=[range_of(0, 0, 2**32 - 1)]),
+        linux(namespaces=[{"type": "time"}], timeOffsets={"boottime": {"secs": -5}}),
+        # Go leaves zeros out.
+        linux(devices=[{"type": "c", "path": "/dev/a"}, {"type": "b", "path": "/dev/b", "minor": 2**20 - 1}]),
+        linux(cgroupsPath="system.slice:ocirun:..id"),
+        linux(rootfsPropagation=""),
+        resources(blockIO={"weight": 0}, memory={"swappiness": 2**64 - 1}),
+        resources(unified={"hugetlb.1GB.max": "1"}),
+        seccomp(defaultAction="SCMP_ACT_ERRNO", defaultErrnoRet=38),
+        seccomp(NOTIFY, listenerPath="/a", listenerMetadata="x"),
+        linux(memoryPolicy={"mode": "MPOL_PREFERRED"}),
+        linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0, 2-3"}),
+    ],
+)
+def test_right(tree: Any) -> None:
+    assert broken(tree) == []
+
+
+SYSCTLS = {
+    "network": ("net.ipv4.ip_forward", "net/ipv4/ip_forward", "net.ipv4.conf.eth0/1.forwarding"),
+    "ipc": ("kernel.shmmax", "kernel/sem", "fs.mqueue.msg_max", "kernel.shm_rmid_forced"),
+    "uts": ("kernel.domainname",),
+    "user": ("user.max_user_namespaces",),
+}
+
+
+@pytest.mark.parametrize(("type", "key"), [(type, key) for type, keys in SYSCTLS.items() for key in keys])
+def test_a_sysctl_needs_its_namespace(type: str, key: str) -> None:
+    user_namespace = {"uidMappings": MAPPING, "gidMappings": MAPPING} if type == "user" else {}
+    assert broken(linux(namespaces=[{"type": type}], sysctl={key: "1"}, **user_namespace)) == []
+    others = [{"type": other} for other in ("network", "ipc", "uts", "mount", "pid") if other != type]
+    pointer = child("/linux/sysctl", key)
+    message = f"{pointer}: this sysctl needs a namespace of its own of type {type}, found none"
+    assert broken(linux(namespaces=others, sysctl={key: "1"})) == [message]
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("kernel.core_pattern", "expected a sysctl that belongs to a namespace"),
+        ("vm.swappiness", "expected a sysctl that belongs to a namespace"),
+        ("netx.ipv4", "expected a sysctl that belongs to a namespace"),
+        ("net", "expected a sysctl that belongs to a namespace"),
+        ("kernel.hostname", "expected the name of the host in /hostname"),
+        ("kernel/hostname", "expected the name of the host in /hostname"),
+        ("net/../kernel/core_pattern", "expected the name of a sysctl"),
+        ("net.//.kernel.core_pattern", "expected the name of a sysctl"),
+        ("net..ipv4", "expected the name of a sysctl"),
+        ("net.ipv4.", "expected the name of a sysctl"),
+        ("/kernel/core_pattern", "expected the name of a sysctl"),
+        ("", "expected the name of a sysctl"),
+    ],
+)
+def test_a_sysctl_of_the_host_is_refused(key: str, found: str) -> None:
+    [message] = broken(linux(namespaces=[{"type": type} for type in ALL], sysctl={key: "1"}))
+    assert message.startswith(f"{child('/linux/sysctl', key)}: {found}")
+
+
+def test_the_path_of_a_sysctl() -> None:
+    assert rules.sysctl_path("net.ipv4.ip_forward") == "net/ipv4/ip_forward"
+    assert rules.sysctl_path("net/ipv4/conf/eth0.1/forwarding") == "net/ipv4/conf/eth0.1/forwarding"
+    assert rules.sysctl_path("net.ipv4.conf.eth0/1.forwarding") == "net/ipv4/conf/eth0.1/forwarding"
+    assert rules.sysctl_path("kernel") == "kernel"
+
+
+def test_rules_are_silent_about_values_that_are_wrong_by_themselves() -> None:
+    tree = config(hostname="box", linux={"namespaces": [{"type": "utz"}], "sysctl": {"net.a": "1", "vm.a": "1"}})
+    [first, second] = broken(tree)
+    assert first.startswith("/linux/namespaces/0/type: expected one of")
+    assert second.startswith("/linux/sysctl/vm.a: expected a sysctl that belongs to a namespace")
+
+
+def test_warnings() -> None:
+    tree = config(
+        process={"capabilities": {"bounding": ["CAP_KILL", "CAP_FUTURE"], "ambient": ["kill"]}},
+        mounts=[{"destination": "/a"}, {"destination": "b"}],
+        linux={"resources": {"memory": {"kernelTCP": 5}}},
+    )
+    spec = read.read_spec("config.json", json.dumps(tree).encode())
+    assert [str(problem) for problem in rules.warnings(spec)] == [
+        "/process/capabilities/bounding/1: ignoring an unknown capability, found CAP_FUTURE",
+        "/process/capabilities/ambient/0: ignoring an unknown capability, found kill",
+        "/mounts/1/destination: taking a relative path from /, found b",
+        "/linux/resources/memory/kernelTCP: ignoring a limit on kernel memory",
+    ]
