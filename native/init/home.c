@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* name:password:uid:gid:gecos:home:shell, cut in place. The home when the line has that uid, else NULL. */
+/* name:password:uid:gid:gecos:home:shell, cut in place. The home when the line has that uid ("" when it ends before,
+ * as in runc), else NULL. */
 static const char *home_in(char *line, uint32_t uid)
 {
 	const char *fields[6];
@@ -17,9 +18,11 @@ static const char *home_in(char *line, uint32_t uid)
 
 	for (int i = 0; i < 6; i++)
 		fields[i] = line != NULL ? strsep(&line, ":") : NULL;
-	if (fields[5] == NULL || fields[2][0] < '0' || fields[2][0] > '9')
+	if (fields[2] == NULL || fields[2][0] < '0' || fields[2][0] > '9')
 		return NULL;
-	return strtoul(fields[2], &end, 10) == uid && *end == '\0' ? fields[5] : NULL;
+	if (strtoul(fields[2], &end, 10) != uid || *end != '\0')
+		return NULL;
+	return fields[5] != NULL ? fields[5] : "";
 }
 
 static void search(FILE *file, uint32_t uid, char *home, size_t size)
