@@ -173,15 +173,17 @@ int procfs_mount(int source_fd, const char *source, int target, const char *fsty
 int op_sysctl(struct init *init, const struct op_sysctl *op)
 {
 	const char *value = plan_str(&init->plan, op->value);
-	char path[PATH_MAX];
-	int proc, fd, r;
+	int proc = open_procfs(false);
+	int sys, fd, r;
 
-	snprintf(path, sizeof(path), "sys/%s", plan_str(&init->plan, op->path));
-	proc = open_procfs(false);
 	if (proc < 0)
 		return proc;
-	fd = open_beneath(proc, path, O_WRONLY);
+	sys = open_beneath(proc, "sys", O_PATH | O_DIRECTORY);
 	close(proc);
+	if (sys < 0)
+		return sys;
+	fd = open_beneath(sys, plan_str(&init->plan, op->path), O_WRONLY);
+	close(sys);
 	if (fd < 0)
 		return fd;
 	r = write(fd, value, strlen(value)) < 0 ? -errno : 0;
