@@ -9,6 +9,7 @@ import posix
 
 from ..errors import ConfigError, Problem
 from ..record import Record
+from ..spec.rules import sysctl_path
 from ..spec.tables import CLOCKS, NAMESPACES, RLIMITS
 from . import mounts, ops, parent, process
 from .ops import NO_SLOT, Operation
@@ -84,7 +85,7 @@ class Draft:
         :raises ConfigError: something was refused
         """
         if self.problems:
-            raise ConfigError(f"{self.bundle}/config.json", tuple(self.problems))
+            raise ConfigError("config.json", tuple(self.problems))
         return Plan(operations=tuple(self.operations), inherited=self.inherited, slots=self._slots)
 
 
@@ -115,7 +116,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
         add(ops.link_up("init", spaces["network"][1], name="lo"))
     _root_filled(draft, spec, host, placement.directories, spaces, wishes)
     _hooks_before_pivot(draft, spec, options)
-    _root_entered(draft, spec, options, "mount" in spaces, wishes)
+    _root_entered(draft, spec, options, has_own_mounts(spec), wishes)
     _kernel_settings(draft, spec)
     process.become(draft, spec.process, filter, host, may_set_groups=not deny_setgroups and not host.setgroups_denied)
     add(ops.ready("init", ""))
@@ -320,6 +321,12 @@ def _is_own_gid(mappings: Sequence[IdMapping], host: Host) -> bool:
 # PID 1: the root
 
 
+def has_own_mounts(spec: Spec) -> bool:
+    """A mount namespace that is the host's, or was there before, belongs to others: nothing is mounted in it that the
+    configuration does not ask for, its root stays where it is, and the container's is entered by chroot(2)."""
+    return any(space.type == "mount" and not space.path for space in spec.linux.namespaces)
+
+
 def _root_filled(
     draft: Draft,
     spec: Spec,
@@ -331,7 +338,8 @@ def _root_filled(
     """Root and mounts, as hooks that enter by pid find them at root.path."""
     add = draft.add
     wanted = PROPAGATION.get(spec.linux.rootfs_propagation or "", MS_SLAVE | MS_REC)
-    if "mount" in spaces:  # else it is the host's
+    own_mounts = has_own_mounts(spec)
+    if own_mounts:
         # Nothing may get out to the host before the root is entered, unless "shared" asks for that. An unbindable
         # mount could not be cloned: it becomes one when it is the root.
         flags = wanted
@@ -341,6 +349,7 @@ def _root_filled(
             flags |= MS_REC
         pointer = "/linux/rootfsPropagation" if spec.linux.rootfs_propagation else ""
         add(ops.propagation("init", pointer, flags=flags))
+    if own_mounts or spec.root.readonly or spec.linux.rootfs_propagation:
         add(ops.mount_root("init", "/root/path", path=draft.host_path(spec.root.path), slot=NO_SLOT))
     else:
         add(ops.root_here("init", "/root/path"))
@@ -384,12 +393,10 @@ def _init_hook(kind: str, number: int, hook: Hook, state: tuple[str, str]) -> Op
     )
 
 
-def _root_entered(
-    draft: Draft, spec: Spec, options: Options, mount_namespace: bool, wishes: Sequence[mounts.Wish]
-) -> None:
+def _root_entered(draft: Draft, spec: Spec, options: Options, own_mounts: bool, wishes: Sequence[mounts.Wish]) -> None:
     """From the host's root into the container's, and what is read-only only now."""
     add = draft.add
-    if not mount_namespace:  # the host's mounts stay where they are, whatever --no-pivot says
+    if not own_mounts:
         add(ops.chroot("init", "/root/path"))
     elif options.no_pivot:
         add(ops.move_root("init", "/root/path"))
@@ -403,9 +410,6 @@ def _root_entered(
     elif not mounts.has_own_dev(wishes):
         add(ops.reopen_dev_null("init", ""))
     mounts.late_readonly(draft, wishes)
-    if spec.linux.rootfs_propagation:
-        flags = PROPAGATION[spec.linux.rootfs_propagation]
-        add(ops.root_propagation("init", "/linux/rootfsPropagation", flags=flags))
     if spec.root.readonly:
         add(ops.root_readonly("init", "/root/readonly"))
 
@@ -424,12 +428,6 @@ def _kernel_settings(draft: Draft, spec: Spec) -> None:
         add(ops.readonly("init", f"/linux/readonlyPaths/{number}", target=path))
     for number, path in enumerate(linux.masked_paths):
         add(ops.mask("init", f"/linux/maskedPaths/{number}", target=path))
-
-
-def sysctl_path(name: str) -> str:
-    """The path below /proc/sys, as sysctl(8): whichever of "." and "/" comes first separates; the other is itself
-    (``net.ipv4.conf.eth0/100.forwarding`` is about the interface eth0.100)."""
-    dot, slash = name.find("."), name.find("/")
-    if dot < 0 or 0 <= slash < dot:
-        return name
-    return name.translate({0x2E: 0x2F, 0x2F: 0x2E})
+    if linux.rootfs_propagation:  # last: paths on an unbindable root could not be made read-only
+        flags = PROPAGATION[linux.rootfs_propagation]
+        add(ops.root_propagation("init", "/linux/rootfsPropagation", flags=flags))

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from ..spec.tables import NAMESPACES
 from . import ops, process
-from .build import Draft, Options, Plan, open_cgroups, outer_limits, refuse_process, root_is_caller
+from .build import (
+    Draft,
+    Options,
+    Plan,
+    has_own_mounts,
+    open_cgroups,
+    outer_limits,
+    refuse_process,
+    root_is_caller,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +55,6 @@ def build_exec(
 
     by_fork = "user" not in namespaces or root_is_caller(spec.linux.uid_mappings, host)
     by_tasks, clone = open_cgroups(draft, directories, "", by_fork)
-    shares_mounts = not any(space.type == "mount" for space in spec.linux.namespaces)
-    if shares_mounts:
-        add(ops.enter_root("outer", "/root/path", path=draft.host_path(spec.root.path)))
     outer_limits(draft, wanted, host)
 
     if "user" in namespaces:
@@ -60,6 +66,9 @@ def build_exec(
             add(ops.setns("outer", "", slot=pidfd, flags=flags, attempt=2))
     elif flags:
         add(ops.setns("outer", "", slot=pidfd, flags=flags, attempt=0))
+    root_is_own = has_own_mounts(spec)
+    if not root_is_own:
+        add(ops.enter_root("outer", "/root/path", path=draft.host_path(spec.root.path)))
     draft.operations.extend(by_tasks)
     add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
@@ -69,11 +78,11 @@ def build_exec(
         add(ops.setns("init", "", slot=pidfd, flags=NAMESPACES["cgroup"], attempt=0))
     if options.new_keyring:
         add(ops.keyring("init", "", name=f"_ses.{options.id}"))
-    if shares_mounts:  # then no setns has brought its root along
+    if root_is_own:
+        add(ops.use_root("init", ""))
+    else:
         add(ops.root_here("init", "/root/path"))
         add(ops.chroot("init", "/root/path"))
-    else:
-        add(ops.use_root("init", ""))
     if options.console:
         process.console(draft, wanted, bind_console=False)
     denied = host.setgroups_denied or (

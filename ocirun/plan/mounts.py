@@ -61,11 +61,11 @@ _ALLOWED_IN_PROC = (
 # Path, major, minor: character devices of mode 0666 that every container has (config-linux.md, "Default Devices").
 _DEFAULT_DEVICES = (
     ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
+    ("/dev/random", 1, 8),
     ("/dev/full", 1, 7),
     ("/dev/tty", 5, 0),
+    ("/dev/zero", 1, 5),
     ("/dev/urandom", 1, 9),
-    ("/dev/random", 1, 8),
 )
 _LINKS = (
     ("/proc/self/fd", "/dev/fd"),

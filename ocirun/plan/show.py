@@ -55,10 +55,9 @@ def describe(operation: Operation, plan: Plan | None = None) -> str:
     """
     words = _WORDS[operation.name]
     fields = operation.fields()
+    if "slot" in fields:
+        fields["holds"] = _slot(plan, fields["slot"]) if plan else ""
     text = str(words(fields) if callable(words) else words.format(**fields))
-    if plan and operation.name in ("join_cgroup", "setns"):
-        inside = _slot(plan, fields["slot"])
-        text = f"join the cgroup by {inside}" if operation.name == "join_cgroup" else f"{text} by {inside}"
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -140,7 +139,9 @@ def _mount(f: dict[str, Any]) -> str:
 def _bind(f: dict[str, Any]) -> str:
     words = _attributes(f["attr_set"], f["attr_clear"]) + _attributes(f["rec_set"], f["rec_clear"], "r")
     words.append(_propagation(f["propagation"]))
-    return f"bind {f['source']}{' and all below' if f['recursive'] else ''} on {f['target']}{_brackets(words)}"
+    below = " and all below" if f["recursive"] else ""
+    before = ", taken along," if f["slot"] != NO_SLOT else ""
+    return f"bind {f['source']}{below}{before} on {f['target']}{_brackets(words)}"
 
 
 def _setattr(f: dict[str, Any]) -> str:
@@ -162,7 +163,11 @@ def _open(f: dict[str, Any]) -> str:
 
 def _setns(f: dict[str, Any]) -> str:
     when = {1: ", if the caller may", 2: ", if not yet"}.get(f["attempt"], "")
-    return f"join the {_namespaces(f['flags'])}{when}"
+    return f"join the {_namespaces(f['flags'])}{_of(f['holds'])}{when}"
+
+
+def _of(what: str) -> str:
+    return f" of {what}" if what else ""
 
 
 def _time_offset(f: dict[str, Any]) -> str:
@@ -235,7 +240,7 @@ _WORDS: dict[str, Any] = {
     "gid_map": lambda f: _map(f, "group"),
     "setgroups_deny": "forbid setgroups",
     "open": _open,
-    "open_tree": "take {path} along",
+    "open_tree": lambda f: f"take {f['path']}{' and all below' if f['recursive'] else ''} along",
     "enter_root": "enter the root {path}",
     "oom_score_adj": "set oom_score_adj to {value}",
     "raise_rlimit": _raise_rlimit,
@@ -244,7 +249,7 @@ _WORDS: dict[str, Any] = {
     "map_ids": "wait for the id maps",
     "become_root": "become root of the user namespace",
     "time_offset": _time_offset,
-    "join_cgroup": "join the cgroup",
+    "join_cgroup": lambda f: f"join the cgroup{_of(f['holds'].rpartition('/')[0])}",
     "reset_affinity": "allow all CPUs",
     "clone": _clone,
     "new_session": "start a session",

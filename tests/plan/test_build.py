@@ -1,0 +1,547 @@
+"""What a plan holds, and in which order: the reasons are the kernel's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plandriver import (
+    FILTER,
+    HERE,
+    HOSTS,
+    NESTED,
+    ORDINARY,
+    UNLIMITED,
+    V1,
+    V2,
+    named,
+    placement,
+    plan_of,
+    position,
+    spec_of,
+)
+
+from ocirun.errors import ConfigError
+from ocirun.host import Host
+from ocirun.plan import tables
+from ocirun.plan.build import Options, build
+from ocirun.plan.encode import encode
+from ocirun.plan.execute import build_exec
+from ocirun.plan.process import environment
+from ocirun.record import replace
+from ocirun.spec.model import (
+    Capabilities,
+    CpuAffinity,
+    Device,
+    IdMapping,
+    IntelRdt,
+    IoPriority,
+    MemoryPolicy,
+    Mount,
+    Namespace,
+    NetDevice,
+    Personality,
+    Process,
+    Rlimit,
+    Root,
+    Scheduler,
+    Seccomp,
+    Spec,
+    User,
+)
+from ocirun.spec.read import read_spec
+
+ENGINES = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", HERE.parents[2] / "shared" / "engine-configs"))
+
+
+def with_process(**changes: Any) -> Spec:
+    spec = spec_of("minimal")
+    return replace(spec, process=replace(spec.process, **changes))
+
+
+def with_linux(**changes: Any) -> Spec:
+    spec = spec_of("minimal")
+    return replace(spec, linux=replace(spec.linux, **changes))
+
+
+def with_mounts(*mounts: Mount) -> Spec:
+    return replace(spec_of("minimal"), mounts=mounts)
+
+
+def spaces(*types: str) -> tuple[Namespace, ...]:
+    return tuple(Namespace(type=name) for name in types)
+
+
+def refused(spec: Spec, host: Host = V1) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        plan_of(spec, host)
+    return [str(problem) for problem in caught.value.problems]
+
+
+# Order
+
+
+def test_who_comes_when() -> None:
+    """The outer stage ends with the clone; the parent's operations stand where it performs them."""
+    for bundle in (HERE / "bundles").glob("*.json"):
+        plan = plan_of(spec_of(bundle.stem))
+        clone = position(plan, "clone")
+        for index, operation in enumerate(plan.operations):
+            if operation.who == "parent":
+                before = plan.operations[index - 1]
+                assert (
+                    index == 0
+                    or before.who == "parent"
+                    or (before.name in ("map_ids", "mounts_ready")
+                    and operation.name != "cgroup_create")
+                )
+            else:
+                assert operation.who == ("outer" if index <= clone else "init")
+
+
+def test_namespaces_before_the_memory_limit() -> None:
+    plan = plan_of(spec_of("usual"))
+    assert position(plan, "unshare") < position(plan, "join_cgroup") < position(plan, "clone")
+
+
+def test_sources_are_taken_before_the_user_namespace() -> None:
+    plan = plan_of(spec_of("user"))
+    unshare = position(plan, "unshare", flags=0x10000000)
+    assert position(plan, "open_tree") < unshare
+    assert position(plan, "enter_root") < unshare
+    assert position(plan, "oom_score_adj") < unshare
+    for tree, bind in zip(named(plan, "open_tree"), named(plan, "bind"), strict=True):
+        assert tree.fields()["slot"] == bind.fields()["slot"]
+
+
+def test_sources_are_not_taken_by_whom_the_kernel_refuses() -> None:
+    """open_tree needs CAP_SYS_ADMIN in the mount namespace, which `unshare -r` alone does not give."""
+    assert not named(plan_of(spec_of("user"), NESTED), "open_tree")
+    assert not named(plan_of(spec_of("own-id"), ORDINARY), "open_tree")
+
+
+def test_maps_are_written_while_the_outer_stage_waits() -> None:
+    plan = plan_of(spec_of("own-id"), ORDINARY)
+    at = position(plan, "map_ids")
+    assert [op.name for op in plan.operations[at : at + 5]] == [
+        "map_ids",
+        "setgroups_deny",
+        "uid_map",
+        "gid_map",
+        "become_root",
+    ]
+
+
+def test_setgroups_stays_allowed_with_newgidmap() -> None:
+    two = (IdMapping(container_id=0, host_id=1000, size=1), IdMapping(container_id=1, host_id=100000, size=65536))
+    spec = with_linux(namespaces=spaces("mount", "user"), uid_mappings=two, gid_mappings=two)
+    plan = plan_of(spec, ORDINARY)
+    assert not named(plan, "setgroups_deny")
+    assert named(plan, "set_user")[0].fields()["set_groups"] == 1
+
+
+def test_join_a_namespace_twice_around_the_user_namespace() -> None:
+    plan = plan_of(spec_of("joined"))
+    attempts = [(op.fields()["flags"], op.fields()["attempt"]) for op in named(plan, "setns")]
+    others = [0x40000000, 0x02000000, 0x80, 0x00020000]
+    assert attempts == [(f, 1) for f in others] + [(0x10000000, 0)] + [(f, 2) for f in others]
+
+
+def test_the_joined_mount_namespace_is_entered_before_the_root() -> None:
+    plan = plan_of(spec_of("joined"))
+    assert position(plan, "setns", flags=0x00020000, attempt=2) < position(plan, "enter_root")
+
+
+def test_another_ones_mounts_are_left_alone() -> None:
+    for bundle in ("joined", "host"):
+        names = {op.name for op in plan_of(spec_of(bundle)).operations}
+        assert not names & {"propagation", "mount_root", "pivot_root", "move_root"}
+        assert {"root_here", "chroot"} <= names
+    assert named(plan_of(spec_of("host"), no_pivot=True), "chroot")
+
+
+def test_a_cgroup_of_another_owner_is_joined_through_what_was_opened_before() -> None:
+    """CLONE_INTO_CGROUP would be refused, too late for another try in a new pid namespace."""
+    assert named(plan_of(spec_of("usual"), V2), "clone")[0].fields()["cgroup_slot"] != 0xFFFFFFFF
+    clone = named(plan_of(spec_of("user"), V2), "clone")[0].fields()
+    assert clone["cgroup_slot"] == 0xFFFFFFFF != clone["procs_slot"]
+    same = (IdMapping(container_id=0, host_id=0, size=1),)
+    spec = with_linux(namespaces=spaces("mount", "user"), uid_mappings=same, gid_mappings=same)
+    assert named(plan_of(spec, V2), "clone")[0].fields()["cgroup_slot"] != 0xFFFFFFFF
+
+
+def test_a_joined_cgroup_namespace_comes_after_the_cgroup() -> None:
+    plan = plan_of(spec_of("cgroup-joined"), V2)
+    assert named(plan, "setns")[0].who == "init"
+    plan = plan_of(spec_of("cgroup-joined"), V1)
+    assert named(plan, "setns")[0].who == "outer"
+
+
+def test_hooks() -> None:
+    plan = plan_of(spec_of("hooks"))
+    kinds = [(op.who, op.fields()["kind"]) for op in named(plan, "hook")]
+    assert kinds == [
+        ("parent", "prestart"),
+        ("parent", "createRuntime"),
+        ("init", "createContainer"),
+        ("init", "createContainer"),
+        ("init", "startContainer"),
+    ]
+    assert (
+        position(plan, "mounts_ready") < position(plan, "hook", kind="createContainer") < position(plan, "pivot_root")
+    )
+    assert position(plan, "wait_start") < position(plan, "hook", kind="startContainer") < position(plan, "exec")
+    runtime, container, start = (
+        plan.operations[position(plan, "hook", kind=kind)].fields()
+        for kind in ("createRuntime", "createContainer", "startContainer")
+    )
+    assert (runtime["args"], runtime["env"], runtime["timeout"]) == (("cr", "x"), ("A=B",), 3)
+    assert container["args"] == ("/hooks/cc",)
+    assert '"status":"creating","pid":' in container["state_head"]
+    assert '"status":"created","pid":' in start["state_head"]
+    assert start["timeout"] == -1
+    assert start["state_tail"] == ',"bundle":"/b","annotations":{"a":"b"}}'
+
+
+def test_no_hooks_no_wait_for_them() -> None:
+    assert not named(plan_of(spec_of("usual")), "mounts_ready")
+
+
+def test_run_does_not_wait_for_start() -> None:
+    plan = plan_of(spec_of("hooks"), wait=False)
+    assert plan.inherited == ()
+    assert not named(plan, "wait_start")
+    assert position(plan, "ready") < position(plan, "hook", kind="startContainer")
+
+
+# The process
+
+
+def test_filter_without_no_new_privileges_while_there_is_cap_sys_admin() -> None:
+    plan = plan_of(spec_of("process"))
+    filter = position(plan, "seccomp")
+    assert position(plan, "set_rlimit") < filter < position(plan, "set_user")
+    assert plan.operations[filter].fields() == {"filter": FILTER[0], "flags": FILTER[1]}
+
+
+def test_filter_with_no_new_privileges_as_late_as_can_be() -> None:
+    plan = plan_of(spec_of("no-new-privileges"))
+    filter = position(plan, "seccomp")
+    assert position(plan, "no_new_privs") < position(plan, "set_rlimit") < filter
+    assert [op.name for op in plan.operations[filter:]] == ["seccomp", "ready", "wait_start", "exec"]
+    assert position(plan, "find_executable") < filter
+
+
+def test_hard_limit_is_raised_outside_only_where_it_must() -> None:
+    def raised(hard: int, type: str = "RLIMIT_NOFILE", host: Host = V1) -> list[object]:
+        spec = with_process(rlimits=(Rlimit(type=type, soft=1, hard=hard),))
+        return [(op.who, op.values) for op in named(plan_of(spec, host), "raise_rlimit")]
+
+    assert raised(1048576) == []
+    assert raised(1048577) == [("outer", (7, 1048577))]
+    assert raised(UNLIMITED) == [("outer", (7, UNLIMITED))]
+    assert raised(UNLIMITED, "RLIMIT_CORE") == []
+    assert raised(UNLIMITED, host=replace(V1, hard_limits=())) == []
+
+
+def test_user_and_groups() -> None:
+    plan = plan_of(with_process(user=User(uid=5, gid=6, umask=0o77, additional_gids=(7, 70000))))
+    user = named(plan, "set_user")[0].fields()
+    assert (user["uid"], user["gid"], user["set_groups"]) == (5, 6, 1)
+    assert user["groups"] == (7).to_bytes(4, "little") + (70000).to_bytes(4, "little")
+    assert named(plan, "own_stdio")[0].values == (5,)
+    assert named(plan, "umask")[0].values == (0o77,)
+    assert named(plan, "exec")[0].fields()["uid"] == 5
+
+
+def test_groups_where_the_kernel_denies_them() -> None:
+    spec = with_process(user=User(additional_gids=(7,)))
+    user = named(plan_of(spec, NESTED), "set_user")[0].fields()
+    assert (user["groups"], user["set_groups"]) == (b"", 0)
+    own = spec_of("own-id")
+    own = replace(own, process=replace(own.process, user=User(additional_gids=(0,))))
+    assert refused(own, ORDINARY) == [
+        "/process/user/additionalGids: cannot set any additional groups in a rootless container"
+    ]
+
+
+def test_capabilities() -> None:
+    sets = Capabilities(
+        bounding=("CAP_CHOWN", "CAP_CHECKPOINT_RESTORE", "CAP_NONE_SUCH"),
+        effective=("CAP_KILL",),
+        permitted=("CAP_KILL", "CAP_SYS_ADMIN"),
+        inheritable=("CAP_SETPCAP",),
+        ambient=("CAP_MKNOD",),
+    )
+    plan = plan_of(with_process(capabilities=sets))
+    assert named(plan, "bounding")[0].values == (1 << 40 | 1,)
+    assert named(plan, "set_capabilities")[0].values == (1 << 5, 1 << 21 | 1 << 5, 1 << 8, 1 << 27)
+
+
+def test_no_capabilities_are_none() -> None:
+    plan = plan_of(with_process(capabilities=None))
+    assert named(plan, "bounding")[0].values == (0,)
+    assert named(plan, "set_capabilities")[0].values == (0, 0, 0, 0)
+
+
+def test_the_working_directory_is_made_and_tried_twice() -> None:
+    plan = plan_of(with_process(cwd="/a/../b/c"))
+    assert named(plan, "mkdir")[-1].values == ("/b/c", 0o755)
+    assert [op.values for op in named(plan, "chdir")] == [("/a/../b/c", 0), ("/a/../b/c", 1)]
+    assert position(plan, "chdir", required=0) < position(plan, "set_user") < position(plan, "chdir", required=1)
+    assert [op.values[0] for op in named(plan_of(with_process(cwd="/")), "mkdir")] == ["/dev"]
+
+
+def test_environment_of_socket_activation() -> None:
+    plan = plan_of(with_process(env=("LISTEN_PID=77", "A=1")), listen_fds=2, preserve_fds=3)
+    values = named(plan, "exec")[0].fields()
+    assert values["env"] == ("A=1", "LISTEN_FDS=2", "LISTEN_PID=1")
+    assert values["preserve"] == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ((), ()),
+        (("A=1", "B=2"), ("A=1", "B=2")),
+        (("A=1", "B=2", "A=3"), ("B=2", "A=3")),
+        (("A=1", "A=", "AB=1"), ("A=", "AB=1")),
+    ],
+)
+def test_the_last_value_of_a_variable_counts(given: tuple[str, ...], found: tuple[str, ...]) -> None:
+    assert environment(given) == found
+
+
+def test_terminal() -> None:
+    plan = plan_of(spec_of("terminal"))
+    assert plan.inherited == ("fifo", "console")
+    assert named(plan, "console")[0].fields() == {"slot": 1, "rows": 24, "columns": 0xFFFF, "bind_console": 1}
+    assert not named(plan, "reopen_dev_null")
+    assert position(plan, "pivot_root") < position(plan, "console")
+
+
+# The root and what is below it
+
+
+@pytest.mark.parametrize(
+    ("wanted", "at_first", "at_last"),
+    [
+        (None, tables.MS_SLAVE | tables.MS_REC, None),
+        ("slave", tables.MS_SLAVE | tables.MS_REC, tables.MS_SLAVE),
+        ("rslave", tables.MS_SLAVE | tables.MS_REC, tables.MS_SLAVE | tables.MS_REC),
+        ("shared", tables.MS_SHARED, tables.MS_SHARED),
+        ("rshared", tables.MS_SHARED | tables.MS_REC, tables.MS_SHARED | tables.MS_REC),
+        ("private", tables.MS_PRIVATE | tables.MS_REC, tables.MS_PRIVATE),
+        ("rprivate", tables.MS_PRIVATE | tables.MS_REC, tables.MS_PRIVATE | tables.MS_REC),
+        ("unbindable", tables.MS_PRIVATE | tables.MS_REC, tables.MS_UNBINDABLE),
+        ("runbindable", tables.MS_PRIVATE | tables.MS_REC, tables.MS_UNBINDABLE | tables.MS_REC),
+    ],
+)
+def test_rootfs_propagation(wanted: str | None, at_first: int, at_last: int | None) -> None:
+    plan = plan_of(with_linux(rootfs_propagation=wanted, masked_paths=("/etc",)))
+    assert named(plan, "propagation")[0].values == (at_first,)
+    assert [op.values[0] for op in named(plan, "root_propagation")] == ([] if at_last is None else [at_last])
+    if at_last is not None:  # an unbindable root could not be masked
+        assert position(plan, "mask") < position(plan, "root_propagation")
+
+
+def test_root_path() -> None:
+    assert named(plan_of(spec_of("minimal")), "enter_root")[0].values == ("/b/rootfs",)
+    absolute = replace(spec_of("minimal"), root=Root(path="/srv/root", readonly=True))
+    plan = plan_of(absolute)
+    assert named(plan, "enter_root")[0].values == ("/srv/root",)
+    assert named(plan, "root_readonly")
+    assert not named(plan_of(spec_of("minimal")), "root_readonly")
+
+
+def test_read_only_tmpfs_only_when_it_is_filled() -> None:
+    plan = plan_of(spec_of("mounts"))
+    late = position(plan, "setattr", target="/read-only", attr_set=tables.ATTR_RDONLY)
+    assert position(plan, "bind", target="/read-only/inside") < late
+    assert position(plan, "pivot_root") < late
+    dev = with_mounts(Mount(destination="/dev/", type="devtmpfs", options=("ro",)))
+    assert named(plan_of(dev), "mount")[0].fields()["ms_flags"] == 0
+    assert named(plan_of(dev), "setattr")[0].fields()["target"] == "/dev"
+
+
+def test_nothing_is_put_into_a_bound_dev() -> None:
+    names = {op.name for op in plan_of(spec_of("dev-bound")).operations}
+    assert not names & {"mknod", "bind_device", "symlink", "reopen_dev_null"}
+
+
+def test_devices() -> None:
+    plan = plan_of(
+        with_linux(devices=(Device(type="b", path="/dev/x", major=8, minor=1, file_mode=0o60660, uid=1, gid=2),))
+    )
+    assert named(plan, "mknod")[-1].fields() == {
+        "target": "/dev/x",
+        "mode": 0o060660,
+        "major": 8,
+        "minor": 1,
+        "uid": 1,
+        "gid": 2,
+    }
+    assert len(named(plan, "mknod")) == 7
+
+
+def test_devices_are_bound_in_a_user_namespace() -> None:
+    for spec, host in ((spec_of("user"), V1), (spec_of("devices"), NESTED)):
+        plan = plan_of(spec, host)
+        assert not named(plan, "mknod")
+        assert len(named(plan, "bind_device")) >= 6
+
+
+def test_kcore_link_follows_the_host() -> None:
+    for kcore in (True, False):
+        targets = [
+            op.fields()["target"] for op in named(plan_of(spec_of("minimal"), replace(V1, kcore=kcore)), "symlink")
+        ]
+        assert ("/dev/core" in targets) is kcore
+
+
+def test_cgroup_1_without_a_cgroup_of_its_own_is_read_only() -> None:
+    spec = replace(spec_of("usual"), linux=replace(spec_of("usual").linux, cgroups_path=None))
+    mount = Mount(destination="/sys/fs/cgroup", type="cgroup")
+    plan = plan_of(replace(spec, mounts=(mount,)), NESTED)
+    (bind,) = named(plan, "bind")
+    assert bind.fields()["source"] == "/sys/fs/cgroup/memory"
+    assert bind.fields()["attr_set"] & tables.ATTR_RDONLY
+
+
+def test_cgroup_2_without_a_cgroup_of_its_own_is_read_only() -> None:
+    """CVE-2023-25809."""
+    mount = Mount(destination="/sys/fs/cgroup", type="cgroup", options=("rw",))
+    plan = plan_of(replace(spec_of("own-id"), mounts=(mount,)), ORDINARY)
+    (bind,) = named(plan, "bind")
+    assert bind.fields()["source"] == "/sys/fs/cgroup/user.slice/session"
+    assert bind.fields()["attr_set"] & tables.ATTR_RDONLY
+
+
+@pytest.mark.parametrize(
+    ("mount", "problem"),
+    [
+        (
+            Mount(destination="/a", source="/b", options=("bind", "size=1", "rw", "nonsense")),
+            "/mounts/0/options: bind mounts cannot have any filesystem-specific options applied, found size=1,nonsense",
+        ),
+        (Mount(destination="/a"), '/mounts/0: expected a type, or the option "bind" or "rbind"'),
+        (
+            Mount(destination="/a/..", type="tmpfs"),
+            "/mounts/0/destination: expected a path below the root, found /a/..",
+        ),
+        (
+            Mount(destination="/proc", type="tmpfs"),
+            '/mounts/0: "/proc" cannot be mounted because it is not of type proc, found tmpfs',
+        ),
+        (
+            Mount(destination="/proc", source="/srv", options=("bind",)),
+            '/mounts/0: "/proc" cannot be mounted because it is not of type proc, found bind',
+        ),
+        (
+            Mount(destination="//proc/./sys/../attr", source="/x", options=("bind",)),
+            '/mounts/0: "/proc/attr" cannot be mounted because it is inside /proc',
+        ),
+        (
+            Mount(destination="/a", source="/x", options=("bind", "idmap")),
+            "/mounts/0: an idmapped mount is not supported by this version",
+        ),
+        (
+            Mount(destination="/a", type="tmpfs", options=("remount", "size=1m")),
+            "/mounts/0/options: remount with file system options is not supported by this version",
+        ),
+    ],
+)
+def test_refused_mounts(mount: Mount, problem: str) -> None:
+    assert refused(with_mounts(mount)) == [problem]
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        Mount(destination="/proc", source="/proc", options=("rbind",)),
+        Mount(destination="/proc", type="proc"),
+        Mount(destination="/proc/uptime", source="/x", options=("bind",)),
+        Mount(destination="/procedure", type="tmpfs"),
+    ],
+)
+def test_allowed_mounts_at_proc(mount: Mount) -> None:
+    assert plan_of(with_mounts(mount))
+
+
+# What this version does not do
+
+
+@pytest.mark.parametrize(
+    ("spec", "pointer"),
+    [
+        (with_process(apparmor_profile="docker-default"), "/process/apparmorProfile"),
+        (with_process(selinux_label="a:b:c"), "/process/selinuxLabel"),
+        (with_process(scheduler=Scheduler(policy="SCHED_OTHER")), "/process/scheduler"),
+        (with_process(io_priority=IoPriority(class_="IOPRIO_CLASS_IDLE")), "/process/ioPriority"),
+        (with_process(exec_cpu_affinity=CpuAffinity(initial="0")), "/process/execCPUAffinity"),
+        (with_linux(mount_label="a:b:c"), "/linux/mountLabel"),
+        (with_linux(intel_rdt=IntelRdt()), "/linux/intelRdt"),
+        (with_linux(memory_policy=MemoryPolicy(mode="MPOL_DEFAULT")), "/linux/memoryPolicy"),
+        (with_linux(personality=Personality(domain="LINUX")), "/linux/personality"),
+        (with_linux(net_devices={"eth0": NetDevice()}), "/linux/netDevices"),
+        (
+            with_linux(seccomp=Seccomp(default_action="SCMP_ACT_ALLOW", listener_path="/x", raw={})),
+            "/linux/seccomp/listenerPath",
+        ),
+    ],
+)
+def test_unsupported_is_refused_not_ignored(spec: Spec, pointer: str) -> None:
+    (problem,) = refused(spec)
+    assert problem.startswith(f"{pointer}: ")
+    assert problem.endswith("is not supported by this version")
+
+
+def test_all_that_is_unsupported_is_listed() -> None:
+    spec = with_process(selinux_label="a", scheduler=Scheduler(policy="SCHED_FIFO"))
+    spec = replace(spec, mounts=(Mount(destination="/a"),))
+    assert [problem.partition(":")[0] for problem in refused(spec)] == [
+        "/process/selinuxLabel",
+        "/process/scheduler",
+        "/mounts/0",
+    ]
+
+
+def test_exec_refuses_too() -> None:
+    wanted = Process(cwd="/", args=("ls",), selinux_label="a")
+    with pytest.raises(ConfigError, match="/process/selinuxLabel"):
+        build_exec(wanted, spec_of("minimal"), V1, Options(id="x", bundle="/b"), (), (), None)
+
+
+@pytest.mark.parametrize("profile", [None, "", "unconfined"])
+def test_no_apparmor_profile_is_fine(profile: str | None) -> None:
+    assert plan_of(with_process(apparmor_profile=profile))
+
+
+def test_an_ordinary_user_needs_a_user_namespace() -> None:
+    assert refused(spec_of("minimal"), ORDINARY) == ["/linux/namespaces: rootless container requires user namespaces"]
+
+
+# exec
+
+
+def test_exec_keeps_the_callers_umask() -> None:
+    plan = build_exec(
+        Process(cwd="/", args=("ls",)), spec_of("minimal"), V1, Options(id="x", bundle="/b"), (), ("mount",), None
+    )
+    assert not named(plan, "umask")
+    assert plan.inherited == ("pidfd",)
+    assert plan.slots == 1
+
+
+# The engines' own
+
+
+@pytest.mark.parametrize("path", sorted(ENGINES.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("host", ["v1", "v2"])
+def test_engine_config(path: Path, host: str) -> None:
+    spec = read_spec(path.name, path.read_bytes())
+    plan = build(spec, HOSTS[host], Options(id="x", bundle="/b"), placement(HOSTS[host]), FILTER)
+    assert plan.operations[-1].name == "exec"
+    assert encode(plan)
