@@ -224,7 +224,7 @@ SYSCALLS = {  # <asm/unistd.h>
         "set_tid_address": 218, "getuid": 102,
     },
     "aarch64": {
-        "read": 63, "write": 64, "close": 57, "poll": 73, "execve": 221, "exit_group": 94, "arch_prctl": 94,
+        "read": 63, "write": 64, "close": 57, "poll": 73, "execve": 221, "exit_group": 94,
         "set_tid_address": 96, "getuid": 174,
     },
 }[os.uname().machine]  # fmt: skip
