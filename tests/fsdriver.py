@@ -91,6 +91,7 @@ class Driven:
     """A process in which operations have been performed; `with` ends it.
 
     :param without: system calls that the process must believe missing
+    :param null_error: with /dev/null of the host as its standard error
     :param user: in a user namespace too, as its root
     :raises Failed: from `with`, when an operation failed
     """
@@ -103,7 +104,7 @@ class Driven:
         without: str = "",
         user: bool = False,
         slots: Sequence[int] = (),
-        stdio: int | None = None,
+        null_error: bool = False,
         propagation: str = "private",
     ) -> None:
         self.operations = operations
@@ -111,7 +112,7 @@ class Driven:
         self.without = without
         self.user = user
         self.slots = slots
-        self.stdio = stdio
+        self.null_error = null_error
         self.propagation = propagation
 
     def __enter__(self) -> Driven:
@@ -125,6 +126,7 @@ class Driven:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if self.null_error else None,
             text=True,
             env=environment,
             pass_fds=[plan, *self.slots],
