@@ -127,7 +127,7 @@ def raise_rlimit(who: str, pointer: str, *, resource: int, hard: int) -> Operati
 
 
 def setns(who: str, pointer: str, *, slot: int, flags: int, attempt: int) -> Operation:
-    """setns(2). attempt 0: must succeed. 1: EPERM is put off. 2: what attempt 1 put off must succeed now; else nothing is done. Afterwards the slot is closed, unless put off. A pidfd takes several CLONE_NEW* flags at once."""
+    """setns(2). attempt 0: must succeed. 1: EPERM is put off. 2: what attempt 1 put off must succeed now; else nothing is done. Afterwards the slot is closed, unless put off or named by a later setns. A pidfd takes several CLONE_NEW* flags at once."""
     return Operation((who, pointer, "setns", (slot, flags, attempt)))
 
 
@@ -316,7 +316,7 @@ def bounding(who: str, pointer: str, *, keep: int) -> Operation:
 
 
 def set_user(who: str, pointer: str, *, uid: int, gid: int, groups: bytes, set_groups: int) -> Operation:
-    """setgroups, setresgid, setresuid with the capabilities kept."""
+    """setgroups, setresgid, setresuid with the capabilities kept. HOME is looked up before."""
     return Operation((who, pointer, "set_user", (uid, gid, groups, set_groups)))
 
 
@@ -358,5 +358,5 @@ def wait_start(who: str, pointer: str, *, slot: int) -> Operation:
 
 
 def exec(who: str, pointer: str, *, args: Sequence[str], env: Sequence[str], preserve: int, uid: int) -> Operation:
-    """execve of what find_executable found. Descriptors 3 .. 3+preserve-1 stay, all others close. home: HOME is set from the container's passwd when env has none."""
+    """execve of what find_executable found. Descriptors 3 .. 3+preserve-1 stay, all others close. When env has no HOME, or an empty one, it is that of uid in the container's passwd, "/" without one."""
     return Operation((who, pointer, "exec", (args, env, preserve, uid)))

@@ -44,8 +44,8 @@ def rootfs(scratch: Path, probe: Path) -> Path:
 
 @pytest.fixture
 def container(rootfs: Path) -> Callable[..., list[Operation]]:
-    """The operations that lead into rootfs as PID 1 of new mount and pid namespaces; `before` and `inside` go
-    between: before pivot_root, and behind it."""
+    """The operations that lead into rootfs as PID 1 of new mount and pid namespaces; those of `before` come before
+    pivot_root."""
 
     def build(before: list[Operation] | None = None, proc: bool = False) -> list[Operation]:
         mount_proc = ops.mount(
