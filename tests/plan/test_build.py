@@ -94,8 +94,7 @@ def test_who_comes_when() -> None:
                 assert (
                     index == 0
                     or before.who == "parent"
-                    or (before.name in ("map_ids", "mounts_ready")
-                    and operation.name != "cgroup_create")
+                    or (before.name in ("map_ids", "mounts_ready") and operation.name != "cgroup_create")
                 )
             else:
                 assert operation.who == ("outer" if index <= clone else "init")
@@ -538,10 +537,13 @@ def test_exec_keeps_the_callers_umask() -> None:
 # The engines' own
 
 
-@pytest.mark.parametrize("path", sorted(ENGINES.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.skipif(not ENGINES.is_dir(), reason="OCIRUN_ENGINE_CONFIGS names the directory")
 @pytest.mark.parametrize("host", ["v1", "v2"])
-def test_engine_config(path: Path, host: str) -> None:
-    spec = read_spec(path.name, path.read_bytes())
-    plan = build(spec, HOSTS[host], Options(id="x", bundle="/b"), placement(HOSTS[host]), FILTER)
-    assert plan.operations[-1].name == "exec"
-    assert encode(plan)
+def test_what_engines_write(host: str) -> None:
+    files = sorted(ENGINES.glob("*.json"))
+    assert files
+    for path in files:
+        spec = read_spec(path.name, path.read_bytes())
+        plan = build(spec, HOSTS[host], Options(id="x", bundle="/b"), placement(HOSTS[host]), FILTER)
+        assert plan.operations[-1].name == "exec"
+        assert encode(plan)
