@@ -5,15 +5,13 @@ Nothing here touches the kernel. The order of the operations, and why it is so, 
 
 from __future__ import annotations
 
-import posix
-
 from ..errors import ConfigError, Problem
 from ..record import Record
 from ..spec.rules import sysctl_path
 from ..spec.tables import CLOCKS, NAMESPACES, RLIMITS
 from . import mounts, ops, parent, process
 from .ops import NO_SLOT, Operation
-from .tables import MS_PRIVATE, MS_REC, MS_SLAVE, MS_UNBINDABLE, PROPAGATION
+from .tables import MS_PRIVATE, MS_REC, MS_SLAVE, MS_UNBINDABLE, O_PATH, O_RDONLY, O_WRONLY, PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,7 +192,7 @@ def _outer_stage(
         path, pointer = spaces.get(kind, (None, ""))
         if path:
             slots[kind] = draft.slot()
-            add(ops.open("outer", pointer, path=path, flags=posix.O_RDONLY, slot=slots[kind]))
+            add(ops.open("outer", pointer, path=path, flags=O_RDONLY, slot=slots[kind]))
 
     root = ops.enter_root("outer", "/root/path", path=draft.host_path(spec.root.path))
     own_mounts = "mount" not in joined
@@ -264,16 +262,15 @@ def open_cgroups(
     for directory in directories:
         slot = draft.slot()
         if directory.controllers:
-            draft.add(ops.open("outer", pointer, path=f"{directory.path}/tasks", flags=posix.O_WRONLY, slot=slot))
+            draft.add(ops.open("outer", pointer, path=f"{directory.path}/tasks", flags=O_WRONLY, slot=slot))
             by_tasks.append(ops.join_cgroup("outer", pointer, slot=slot))
         else:
             procs = f"{directory.path}/cgroup.procs"
-            draft.add(ops.open("outer", pointer, path=procs, flags=posix.O_WRONLY, slot=slot))
+            draft.add(ops.open("outer", pointer, path=procs, flags=O_WRONLY, slot=slot))
             clone = (NO_SLOT, slot)
             if by_fork:
                 clone = (draft.slot(), slot)
-                flags = posix.O_PATH | posix.O_DIRECTORY
-                draft.add(ops.open("outer", pointer, path=directory.path, flags=flags, slot=clone[0]))
+                draft.add(ops.open("outer", pointer, path=directory.path, flags=O_PATH, slot=clone[0]))
     return by_tasks, clone
 
 

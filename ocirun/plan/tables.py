@@ -1,6 +1,6 @@
 """Mount options and the kernel's numbers for them (runtime-spec config.md, "Linux mount options").
 
-The numbers are the same on every architecture: <linux/mount.h>.
+The numbers are those of all architectures that this runs on: <linux/mount.h>, <asm-generic/fcntl.h>.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ ATTR_NOATIME = 0x10
 ATTR_STRICTATIME = 0x20
 ATTR_NODIRATIME = 0x80
 ATTR_NOSYMFOLLOW = 0x200000
+
+O_RDONLY = 0
+O_WRONLY = 1
+O_PATH = 0o10000000
 
 TARGET_COPY_UP = 1
 TARGET_ORDINARY = 2
