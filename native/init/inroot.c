@@ -167,11 +167,18 @@ static int step(struct walk *walk)
 
 static int walk_path(int root, const char *path, unsigned flags, enum missing missing, mode_t mode)
 {
-	struct walk walk = {.root = root, .fd = root, .here = true, .flags = flags, .missing = missing, .mode = mode};
+	struct walk walk; /* its buffers are two pages that need not be zeroed */
 	int r = 0;
 
 	if (strlen(path) >= sizeof(walk.todo))
 		return -ENAMETOOLONG;
+	walk.root = walk.fd = root;
+	walk.here = true;
+	walk.flags = flags;
+	walk.missing = missing;
+	walk.mode = mode;
+	walk.links = walk.restarts = 0;
+	walk.done[0] = '\0';
 	strcpy(walk.todo, path);
 	while (r == 0 && walk.todo[strspn(walk.todo, "/")])
 		r = step(&walk);
@@ -211,13 +218,15 @@ int inroot_open(const struct init *init, const char *path, unsigned flags)
 	return fd;
 }
 
-static int open_or_make(const struct init *init, const char *path, unsigned flags, enum missing missing, mode_t mode)
+static int open_or_make(const struct init *init, const char *path, unsigned flags, enum missing missing, mode_t mode,
+			bool *ret_made)
 {
 	int fd = inroot_open(init, path, flags);
+	bool made = fd == -ENOENT;
 	struct stat st;
 	int r;
 
-	if (fd == -ENOENT)
+	if (made)
 		fd = walk_path(init->root, path, flags, missing, mode);
 	if (fd < 0)
 		return fd;
@@ -227,17 +236,19 @@ static int open_or_make(const struct init *init, const char *path, unsigned flag
 		r = S_ISDIR(st.st_mode) == (missing == MAKE_DIRECTORY) ? fd : -ENOTDIR;
 	if (r < 0)
 		close(fd);
+	else if (ret_made)
+		*ret_made = made;
 	return r;
 }
 
-int inroot_directory(const struct init *init, const char *path, mode_t mode, unsigned flags)
+int inroot_directory(const struct init *init, const char *path, mode_t mode, unsigned flags, bool *ret_made)
 {
-	return open_or_make(init, path, flags, MAKE_DIRECTORY, mode);
+	return open_or_make(init, path, flags, MAKE_DIRECTORY, mode, ret_made);
 }
 
 int inroot_file(const struct init *init, const char *path, mode_t mode, unsigned flags)
 {
-	return open_or_make(init, path, flags, MAKE_FILE, mode);
+	return open_or_make(init, path, flags, MAKE_FILE, mode, NULL);
 }
 
 int inroot_parent(const struct init *init, const char *path, char name[NAME_MAX + 1])
@@ -258,5 +269,5 @@ int inroot_parent(const struct init *init, const char *path, char name[NAME_MAX 
 		return -EINVAL;
 	memcpy(parent, path, start);
 	parent[start] = '\0';
-	return inroot_directory(init, parent, 0755, 0);
+	return inroot_directory(init, parent, 0755, 0, NULL);
 }

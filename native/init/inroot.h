@@ -17,8 +17,8 @@ int inroot_open(const struct init *init, const char *path, unsigned flags);
 
 /* The same after making it where it is missing: directories of the way there with 0755, the last one with `mode`.
  * A dangling symlink is completed inside the root, as runc does for images whose /etc/resolv.conf is one.
- * ENOTDIR where something of the wrong kind is there. */
-int inroot_directory(const struct init *init, const char *path, mode_t mode, unsigned flags);
+ * ENOTDIR where something of the wrong kind is there. *ret_made (unless NULL) tells whether it was missing. */
+int inroot_directory(const struct init *init, const char *path, mode_t mode, unsigned flags, bool *ret_made);
 int inroot_file(const struct init *init, const char *path, mode_t mode, unsigned flags);
 
 /* The directory that holds the last component of the path, made like inroot_directory; the component itself in

@@ -52,7 +52,7 @@ int open_null_device(struct init *init, int flags)
 
 int op_mkdir(struct init *init, const struct op_mkdir *op)
 {
-	int fd = inroot_directory(init, plan_str(&init->plan, op->target), op->mode, 0);
+	int fd = inroot_directory(init, plan_str(&init->plan, op->target), op->mode, 0, NULL);
 
 	return fd < 0 ? fd : closing(fd, 0);
 }

@@ -33,7 +33,9 @@ static int new_empty_directory(void)
 
 	if (fs < 0)
 		return fs;
-	r = kernel_fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0);
+	r = kernel_fsconfig(fs, FSCONFIG_SET_STRING, "source", "tmpfs", 0);
+	if (r == 0)
+		r = kernel_fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0);
 	if (r == 0)
 		r = kernel_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 	if (r == 0)

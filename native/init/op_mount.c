@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include "op_mount.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -415,20 +414,11 @@ static int old_mount(struct init *init, const struct request *request, int targe
 	return before.st_dev == after.st_dev && before.st_ino == after.st_ino ? closing(mount, -EXDEV) : mount;
 }
 
-/* The target directory; `existed` tells whether it was there before. */
-static int mount_target(struct init *init, const struct op_mount *op, struct stat *st, bool *existed)
+static int mount_target(struct init *init, const struct op_mount *op, bool *ret_made)
 {
 	const char *path = plan_str(&init->plan, op->target);
-	unsigned lookup = target_lookup(op->target_flags);
-	int target = inroot_open(init, path, lookup);
+	int target = inroot_directory(init, path, 0755, target_lookup(op->target_flags), ret_made);
 
-	*existed = target >= 0;
-	if (target == -ENOENT)
-		target = inroot_directory(init, path, 0755, lookup);
-	if (target >= 0 && fstat(target, st) < 0)
-		target = closing(target, -errno);
-	if (target >= 0 && !S_ISDIR(st->st_mode))
-		target = closing(target, -ENOTDIR);
 	if (op->target_flags & TARGET_ORDINARY && (target == -ELOOP || target == -ENOTDIR))
 		say(init, "filesystem \"%s\" must be mounted on ordinary directory", plan_str(&init->plan, op->fstype));
 	return target;
@@ -480,6 +470,17 @@ static int mount_at(struct init *init, const struct op_mount *op, struct request
 	return closing(mount, r);
 }
 
+/* As runc: a tmpfs takes the mode of the directory that it covers, unless the configuration has one. */
+static int inherit_mode(struct request *request, int target)
+{
+	struct stat st;
+
+	if (fstat(target, &st) < 0)
+		return -errno;
+	snprintf(request->first, sizeof(request->first), "mode=%04o", st.st_mode & 07777u);
+	return 0;
+}
+
 int op_mount(struct init *init, const struct op_mount *op)
 {
 	struct request request = {
@@ -488,17 +489,16 @@ int op_mount(struct init *init, const struct op_mount *op)
 		.options = op->options,
 		.flags = op->ms_flags & ~(unsigned long)(PROPAGATION | MS_REC),
 	};
-	struct stat st;
-	bool existed;
-	int target = mount_target(init, op, &st, &existed);
-	int r;
+	bool made = false;
+	int target = mount_target(init, op, &made);
+	int r = 0;
 
 	if (target < 0)
 		return target;
-	/* As runc: a tmpfs takes the place's mode, unless the configuration has one. */
-	if (existed && strcmp(request.fstype, "tmpfs") == 0)
-		snprintf(request.first, sizeof(request.first), "mode=%04o", st.st_mode & 07777u);
-	r = check_procfs_target(init, target, plan_str(&init->plan, op->target), request.fstype, -1);
+	if (!made && strcmp(request.fstype, "tmpfs") == 0)
+		r = inherit_mode(&request, target);
+	if (r == 0)
+		r = check_procfs_target(init, target, plan_str(&init->plan, op->target), request.fstype, -1);
 	if (r == 0)
 		r = mount_at(init, op, &request, target);
 	return closing(target, r);
@@ -524,7 +524,7 @@ static int bind_target(struct init *init, const char *path, int source, uint32_t
 
 	if (fstat(source, &st) < 0)
 		return -errno;
-	return S_ISDIR(st.st_mode) ? inroot_directory(init, path, 0755, lookup) : inroot_file(init, path, 0755, lookup);
+	return S_ISDIR(st.st_mode) ? inroot_directory(init, path, 0755, lookup, NULL) : inroot_file(init, path, 0755, lookup);
 }
 
 static bool has_mount_setattr(void)

@@ -35,10 +35,12 @@ static void make_parents(char *joined)
 	}
 }
 
-int inroot_directory(const struct init *init, const char *path, mode_t mode, unsigned flags)
+int inroot_directory(const struct init *init, const char *path, mode_t mode, unsigned flags, bool *ret_made)
 {
 	char joined[PATH_MAX];
 
+	if (ret_made)
+		*ret_made = true;
 	join(init, path, joined);
 	make_parents(joined);
 	(void)mkdir(joined, mode);
@@ -65,5 +67,5 @@ int inroot_parent(const struct init *init, const char *path, char name[NAME_MAX 
 
 	snprintf(name, NAME_MAX + 1, "%s", slash + 1);
 	snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
-	return inroot_directory(init, parent, 0755, 0);
+	return inroot_directory(init, parent, 0755, 0, NULL);
 }

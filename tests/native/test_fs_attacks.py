@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from fsdriver import (
     ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_REC,
     ORDINARY,
     Driven,
     Failed,
@@ -30,6 +32,7 @@ from fsdriver import (
 
 from ocirun.plan import ops
 
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER = 0x00020000, 0x04000000, 0x10000000
 OLD = "fsopen,open_tree,move_mount,mount_setattr,openat2"
 
 
@@ -336,3 +339,20 @@ def test_masks_and_read_only_paths_stay_inside(rootfs: Path, victim: Path) -> No
     plan = [*enter(rootfs), *mask("/out", "/up", "/out/file"), ops.readonly("init", "", target="/out")]
     with Driven(plan) as driven:
         assert all(not Path(found.target).is_relative_to(victim) for found in driven.mounts())
+
+
+# A user namespace in which the kernel refuses a procfs of one's own, since something hides a part of the visible one.
+
+
+def test_sysctl_in_a_nested_user_namespace_with_a_masked_proc() -> None:
+    plan = [
+        ops.enter_root("init", "", path="/"),
+        ops.propagation("init", "", flags=MS_PRIVATE | MS_REC),
+        ops.use_root("init", ""),
+        *mask("/proc/fs"),
+        ops.unshare("init", "", flags=CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS),
+        ops.sysctl("init", "", path="kernel/domainname", value="nested"),
+    ]
+    with Driven(plan) as driven:
+        command = ["nsenter", "--uts", "--target", str(driven.pid), "cat", "/proc/sys/kernel/domainname"]
+        assert subprocess.run(command, capture_output=True, check=True).stdout == b"nested\n"
