@@ -40,7 +40,8 @@ def library_version() -> str:
 
 def architecture(name: str) -> int:
     """libseccomp's token for "SCMP_ARCH_X86_64", 0 when it knows no such architecture."""
-    return int(lib.filter_arch(name.removeprefix("SCMP_ARCH_").lower().encode()))
+    short = name.removeprefix("SCMP_ARCH_").lower()
+    return int(lib.filter_arch(short.encode())) if short else 0
 
 
 def compile(seccomp: Seccomp) -> bytes:
