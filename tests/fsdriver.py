@@ -36,18 +36,18 @@ RENAME_EXCHANGE = 2
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def build_driver(replacements: Sequence[str] = ()) -> Path:
-    """The driver, compiled once for each version of its sources.
+def build_program(sources: Sequence[str], main: str, replacements: Sequence[str] = ()) -> Path:
+    """Files of native/init with a main file of tests/native, compiled once for each version of them.
 
     :param replacements: files of tests/native named naive_X.c, compiled in place of X.c: the same without the defence
     """
     replaced = {name.removeprefix("naive_") for name in replacements}
-    sources = [INIT / name for name in SOURCES if name not in replaced]
-    sources += [HERE / name for name in (*replacements, "fs_driver.c")]
+    paths = [INIT / name for name in sources if name not in replaced]
+    paths += [HERE / name for name in (*replacements, main)]
     digest = hashlib.sha256()
-    for path in [*sources, *sorted(INIT.glob("*.h")), REPOSITORY / "native" / "ops.def"]:
+    for path in [*paths, *sorted(INIT.glob("*.h")), REPOSITORY / "native" / "ops.def"]:
         digest.update(path.read_bytes())
-    output = REPOSITORY / "build" / "tests" / f"fs-driver-{digest.hexdigest()[:16]}"
+    output = REPOSITORY / "build" / "tests" / f"{Path(main).stem}-{digest.hexdigest()[:16]}"
     if not output.exists():
         spec = importlib.util.spec_from_file_location("native_build", REPOSITORY / "native" / "build.py")
         assert spec is not None and spec.loader is not None
@@ -55,9 +55,14 @@ def build_driver(replacements: Sequence[str] = ()) -> Path:
         spec.loader.exec_module(build)
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent) as directory:
-            build.build_static(sources, Path(directory, "driver"), [f"-I{INIT}", "-DOCIRUN_TEST_STEPS"])
-            os.replace(Path(directory, "driver"), output)
+            build.build_static(paths, Path(directory, "program"), [f"-I{INIT}", "-DOCIRUN_TEST_STEPS"])
+            os.replace(Path(directory, "program"), output)
     return output
+
+
+def build_driver(replacements: Sequence[str] = ()) -> Path:
+    """fs_driver.c with all file-system operations."""
+    return build_program(SOURCES, "fs_driver.c", replacements)
 
 
 class Failed(Exception):
