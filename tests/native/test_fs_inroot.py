@@ -35,10 +35,9 @@ def random_path(random: random.Random) -> str:
 
 def look_up(root: Path, lines: list[str], without: str) -> list[str]:
     command = [str(build_program(["inroot.c"], "inroot_lines.c")), str(root)]
+    given = "".join(f"{line}\n" for line in lines)
     environment = {"OCIRUN_INIT_WITHOUT": without}
-    result = subprocess.run(
-        command, input="".join(f"{line}\n" for line in lines), capture_output=True, text=True, check=True, env=environment
-    )
+    result = subprocess.run(command, input=given, capture_output=True, text=True, check=True, env=environment)
     return result.stdout.splitlines()
 
 
