@@ -40,7 +40,8 @@ def write(operations: list[tuple[str, str, list[Field]]]) -> str:
         out.append(f"\ndef {name}(who: str, pointer: str{star}{arguments}) -> Operation:")
         if comment:
             out.append(f'    """{comment}"""')
-        out.append(f'    return Operation((who, pointer, "{name}", ({values.rstrip() if len(fields) == 1 else values.rstrip(", ")})))\n')
+        listed = values.rstrip() if len(fields) == 1 else values.rstrip(", ")
+        out.append(f'    return Operation((who, pointer, "{name}", ({listed})))\n')
     return "\n".join(out).rstrip("\n") + "\n"
 
 
