@@ -97,6 +97,8 @@ def signal_all(directories: Sequence[CgroupDir], signal: int) -> bool:
             return True
         # Hybrid: somebody may be in the v1 directories only. What the kernel has killed takes a second signal well.
         found = pids(directories)
+        if not found:
+            return True
     was_frozen = frozen(directories)
     if not was_frozen:
         _set_frozen(directories, True, wait=True)
