@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import functools
 import hashlib
 import importlib.util
 import os
+import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -92,10 +95,37 @@ class Mount:
         return f"<{self.fstype} on {self.target} {sorted(self.options)} {sorted(self.tags)}>"
 
 
+# asm-generic: the same on all architectures since 424.
+NUMBERS = {
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "openat2": 437,
+    "mount_setattr": 442,
+}
+
+
+def forbid(names: Sequence[str]) -> None:
+    """Answer these system calls with EPERM from now on: a seccomp filter in classic BPF (seccomp(2))."""
+    load_number, jump_equal, give = 0x20, 0x15, 0x06
+    program = [(load_number, 0, 0, 0)]
+    for name in names:
+        program += [(jump_equal, 0, 1, NUMBERS[name]), (give, 0, 0, 0x00050000 | errno.EPERM)]
+    program.append((give, 0, 0, 0x7FFF0000))
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code)
+    head = struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer))
+    if libc.prctl(38, 1, 0, 0, 0) < 0 or libc.prctl(22, 2, head, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
 class Driven:
     """A process in which operations have been performed; `with` ends it.
 
-    :param without: system calls that the process must believe missing
+    :param without: system calls that the process must believe missing (ENOSYS)
+    :param forbidden: system calls that a seccomp filter answers with EPERM, as older ones do with what they do not know
     :param null_error: with /dev/null of the host as its standard error
     :param user: in a user namespace too, as its root
     :raises Failed: from `with`, when an operation failed
@@ -107,6 +137,7 @@ class Driven:
         *,
         driver: Path | None = None,
         without: str = "",
+        forbidden: Sequence[str] = (),
         user: bool = False,
         slots: Sequence[int] = (),
         null_error: bool = False,
@@ -115,6 +146,7 @@ class Driven:
         self.operations = operations
         self.driver = driver or build_driver()
         self.without = without
+        self.forbidden = forbidden
         self.user = user
         self.slots = slots
         self.null_error = null_error
@@ -136,6 +168,7 @@ class Driven:
             env=environment,
             pass_fds=[plan, *self.slots],
             start_new_session=True,
+            preexec_fn=functools.partial(forbid, self.forbidden) if self.forbidden else None,
         )
         os.close(plan)
         self.pid = self.process.pid
@@ -144,8 +177,8 @@ class Driven:
         if line == "ok":
             return self
         self.close()
-        index, errno, words = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" "), "")
-        raise Failed(int(index), int(errno), words)
+        index, number, words = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" "), "")
+        raise Failed(int(index), int(number), words)
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()

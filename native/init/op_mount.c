@@ -216,7 +216,7 @@ int bind_mount(struct init *init, const struct bind *bind)
 	if (r == 0)
 		r = set_propagation(tree, bind->propagation);
 	close(tree);
-	return r == -ENOSYS ? bind_by_path(init, bind) : r;
+	return lacks(r) ? bind_by_path(init, bind) : r;
 }
 
 static bool is_procfs(int fd)
@@ -504,19 +504,6 @@ int op_mount(struct init *init, const struct op_mount *op)
 	return closing(target, r);
 }
 
-/* What a bind mount takes its tree from: an O_PATH descriptor of the source, or a detached tree. */
-static int bind_source(struct init *init, const struct op_bind *op)
-{
-	int fd;
-
-	if (op->slot != NO_SLOT) {
-		fd = slot_fd(init, op->slot);
-		return fd < 0 ? -EBADF : fd;
-	}
-	fd = open(plan_str(&init->plan, op->source), O_PATH | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
 static int bind_target(struct init *init, const char *path, int source, uint32_t target_flags)
 {
 	unsigned lookup = target_lookup(target_flags);
@@ -551,12 +538,12 @@ static bool has_detached_trees(void)
 	return closing(fd, !lacks(fd));
 }
 
-int op_bind(struct init *init, const struct op_bind *op)
+/* Bind from an O_PATH descriptor of the source, or from a detached tree. */
+static int bind_from(struct init *init, const struct op_bind *op, int source, bool detached)
 {
-	const char *path = plan_str(&init->plan, op->target);
-	struct op_bind by_path = *op;
 	struct bind bind = {
-		.again = path,
+		.source = source,
+		.again = plan_str(&init->plan, op->target),
 		.recursive = op->recursive,
 		.attr_set = op->attr_set,
 		.attr_clear = op->attr_clear,
@@ -566,26 +553,35 @@ int op_bind(struct init *init, const struct op_bind *op)
 	};
 	int r;
 
-	if (op->slot != NO_SLOT && !has_detached_trees()) {
-		slot_close(init, op->slot);
-		by_path.slot = NO_SLOT;
-	}
-	bind.source = bind_source(init, &by_path);
-	if (bind.source < 0)
-		return bind.source;
-	bind.target = bind_target(init, path, bind.source, op->target_flags);
-	r = bind.target;
-	if (r >= 0)
-		r = check_procfs_target(init, bind.target, path, "", bind.source);
-	if (r >= 0)
-		r = by_path.slot == NO_SLOT ? bind_mount(init, &bind) : bind_detached(init, bind.source, &bind);
-	if (bind.target >= 0)
-		close(bind.target);
-	if (by_path.slot == NO_SLOT)
-		close(bind.source);
-	else
-		slot_close(init, by_path.slot);
-	return r;
+	bind.target = bind_target(init, bind.again, source, op->target_flags);
+	if (bind.target < 0)
+		return bind.target;
+	r = check_procfs_target(init, bind.target, bind.again, "", source);
+	if (r == 0)
+		r = detached ? bind_detached(init, source, &bind) : bind_mount(init, &bind);
+	return closing(bind.target, r);
+}
+
+static int bind_path(struct init *init, const struct op_bind *op)
+{
+	int source = open(plan_str(&init->plan, op->source), O_PATH | O_CLOEXEC);
+
+	return source < 0 ? -errno : closing(source, bind_from(init, op, source, false));
+}
+
+int op_bind(struct init *init, const struct op_bind *op)
+{
+	int tree, r = -ENOSYS;
+
+	if (op->slot == NO_SLOT)
+		return bind_path(init, op);
+	tree = slot_fd(init, op->slot);
+	if (tree < 0)
+		return -EBADF;
+	if (has_detached_trees())
+		r = bind_from(init, op, tree, true);
+	slot_close(init, op->slot);
+	return lacks(r) ? bind_path(init, op) : r;
 }
 
 int op_setattr(struct init *init, const struct op_setattr *op)

@@ -89,7 +89,7 @@ static int clone_root(const char *path)
 	if (r == 0)
 		return tree;
 	close(tree);
-	return r == -ENOSYS ? bind_root(path) : r;
+	return lacks(r) ? bind_root(path) : r;
 }
 
 static int take_slot(struct init *init, uint32_t slot)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from fsdriver import (
     MS_REC,
     MS_SHARED,
     MS_SLAVE,
+    NUMBERS,
     ORDINARY,
     Driven,
     Failed,
@@ -60,8 +61,12 @@ def rootfs(scratch: Path) -> Iterator[Path]:
     yield path
 
 
-@pytest.mark.parametrize("without", WITHOUT)
-def test_a_whole_container(rootfs: Path, scratch: Path, without: str) -> None:
+FILTERS = [*((name,) for name in NUMBERS), tuple(NUMBERS), tuple(name for name in NUMBERS if name != "fsopen")]
+LACKING = [*((name, ()) for name in WITHOUT), *(("", names) for names in FILTERS)]
+
+
+@pytest.mark.parametrize(("without", "forbidden"), LACKING)
+def test_a_whole_container(rootfs: Path, scratch: Path, without: str, forbidden: Sequence[str]) -> None:
     (rootfs / "etc").mkdir()
     (rootfs / "etc" / "secret").write_text("secret")
     (scratch / "data").mkdir()
@@ -86,7 +91,7 @@ def test_a_whole_container(rootfs: Path, scratch: Path, without: str) -> None:
         ops.readonly("init", "", target="/proc/sys"),
         ops.readonly("init", "", target="/missing"),
     ]
-    with Driven(plan, without=without) as driven:
+    with Driven(plan, without=without, forbidden=forbidden) as driven:
         assert driven.mount("/").options >= {"ro"}
         assert driven.mount("/proc").fstype == "proc"
         assert driven.mount("/dev").options == {"rw", "nosuid"}
@@ -340,7 +345,7 @@ def test_propagation_of_a_mount(rootfs: Path, scratch: Path, without: str) -> No
         assert kinds["/tmpfs"] == {"shared"}
 
 
-@pytest.mark.parametrize("without", ["", "mount_setattr", "open_tree"])
+@pytest.mark.parametrize("without", ["", "mount_setattr", "open_tree", "move_mount"])
 def test_a_source_opened_before_the_namespaces(rootfs: Path, scratch: Path, without: str) -> None:
     """As in a plan with a user namespace: open_tree by the outer stage, then unshare, then bind."""
     (scratch / "source").mkdir()
