@@ -122,7 +122,8 @@ class Wish:
     @property
     def late_readonly(self) -> bool:
         """Read-only only when everything is in it: other mounts and devices need their places made there."""
-        return bool(self.flags & MS_RDONLY) and (self.fstype == "tmpfs" or self.target == "/dev" != self.fstype)
+        filled = self.fstype == "tmpfs" or (self.target == "/dev" and self.fstype != "bind")
+        return filled and bool(self.flags & MS_RDONLY)
 
 
 def clean(path: str) -> str:
