@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
-_spec = importlib.util.spec_from_file_location("build", Path("native", "build.py"))
-assert _spec is not None and _spec.loader is not None
-build = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(build)
+
+def _native(name: str) -> ModuleType:
+    """native/NAME.py: native is no package, and pip does not put the project into sys.path."""
+    spec = importlib.util.spec_from_file_location(name, Path("native", f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build = _native("build")
+link = _native("link")
 
 LAUNCHER = Path("build", "bin")
 
@@ -26,9 +36,18 @@ class BuildNative(build_ext):
         build.build_launcher(LAUNCHER)
 
 
+class LinkModules(build_py):
+    """The modules, and the files that hold those of a command together."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            link.link(Path(self.build_lib, "ocirun"))
+
+
 # The launcher is data, not a script: scripts have their first line rewritten, and a program has none.
 setup(
     cffi_modules=build.extensions(),
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "build_py": LinkModules},
     data_files=[("bin", [str(LAUNCHER / "ocirun")])],
 )

@@ -1,6 +1,6 @@
 /* ocirun, the installed command: finds the interpreter and the package and becomes
  *
- *     pythonX.Y -I -S -X utf8 -c CODE DIRECTORIES NAME ARGUMENTS...
+ *     pythonX.Y -I -S -X utf8 -c CODE DIRECTORIES VERB NAME ARGUMENTS...
  *
  * Isolated (-I: no PYTHON* variables, no current directory in sys.path) and without `site` (-S), which would read
  * every .pth file of the installation at each start. Everything is found from the place of this program itself:
@@ -29,13 +29,30 @@
 
 #define PYTHON "python" PYTHON_VERSION
 
-/* sys.argv is ["-c", DIRECTORIES, NAME, ...]; the program's own arguments are what it leaves. Our directories come
- * last in sys.path, so that nothing installed there stands in for a module of the standard library. */
+/* sys.argv is ["-c", DIRECTORIES, VERB, NAME, ...]; the program's own arguments are what it leaves. Our directories
+ * come last in sys.path, so that nothing installed there stands in for a module of the standard library. The linked
+ * file (native/link.py) is for one version of the bytecode, which it begins with. */
 static const char CODE[] = "import sys\n"
-			   "sys.path += sys.argv[1].split('\\n')\n"
-			   "del sys.argv[:2]\n"
+			   "directories, verb = sys.argv[1:3]\n"
+			   "directories = directories.split('\\n')\n"
+			   "sys.path += directories\n"
+			   "del sys.argv[:3]\n"
+			   "if verb:\n"
+			   "    from _frozen_importlib_external import MAGIC_NUMBER\n"
+			   "    try:\n"
+			   "        with open(f'{directories[0]}/ocirun/linked/{verb}', 'rb', 0) as file:\n"
+			   "            data = file.read()\n"
+			   "    except OSError:\n"
+			   "        data = b''\n"
+			   "    if data.startswith(MAGIC_NUMBER):\n"
+			   "        from marshal import loads\n"
+			   "        code, modules = loads(memoryview(data)[len(MAGIC_NUMBER):])\n"
+			   "        exec(code, {'modules': modules, 'directory': directories[0]})\n"
 			   "from ocirun.cli import main\n"
 			   "main()\n";
+
+/* The commands whose modules are linked. */
+static const char *const VERBS[] = { "create", "delete", "exec", "kill", "list", "ps", "run", "start", "state" };
 
 static const char *name;
 
@@ -159,6 +176,16 @@ static void fill_stdio(void)
 		close(fd);
 }
 
+/* The command among the arguments. A flag's value that looks like one costs time and nothing else. */
+static const char *find_verb(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		for (size_t verb = 0; verb < sizeof(VERBS) / sizeof(VERBS[0]); verb++)
+			if (strcmp(argv[i], VERBS[verb]) == 0)
+				return VERBS[verb];
+	return "";
+}
+
 /* Cut the last component off. */
 static bool to_parent(char *path)
 {
@@ -192,7 +219,7 @@ int main(int argc, char **argv)
 
 	static const char *const options[] = { "-I", "-S", "-X", "utf8", "-c" };
 	const size_t fixed = sizeof(options) / sizeof(options[0]);
-	char **words = calloc(fixed + (size_t)argc + 5, sizeof(*words));
+	char **words = calloc(fixed + (size_t)argc + 6, sizeof(*words));
 	if (words == NULL)
 		fail("start", strerror(errno));
 	size_t n = 0;
@@ -201,6 +228,7 @@ int main(int argc, char **argv)
 		words[n++] = (char *)(unsigned long)options[i];
 	words[n++] = (char *)(unsigned long)CODE;
 	words[n++] = paths;
+	words[n++] = (char *)(unsigned long)find_verb(argc, argv);
 	words[n++] = (char *)(unsigned long)name;
 	for (int i = 1; i < argc; i++)
 		words[n++] = argv[i];
