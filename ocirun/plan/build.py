@@ -99,10 +99,9 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     linux = spec.linux
     spaces = {space.type: (space.path, f"/linux/namespaces/{n}") for n, space in enumerate(linux.namespaces)}
     wishes = mounts.read_mounts(draft, spec.mounts)
-    deny_setgroups = "user" in spaces and _is_own_gid(linux.gid_mappings, host)
 
     draft.operations.extend(placement.operations)
-    _outer_stage(draft, spec, host, placement.directories, spaces, wishes, deny_setgroups)
+    _outer_stage(draft, spec, host, placement.directories, spaces, wishes)
 
     add = draft.add
     add(ops.new_session("init", ""))
@@ -116,7 +115,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     _hooks_before_pivot(draft, spec, options)
     _root_entered(draft, spec, options, has_own_mounts(spec), wishes)
     _kernel_settings(draft, spec)
-    process.become(draft, spec.process, filter, host, may_set_groups=not deny_setgroups and not host.setgroups_denied)
+    process.become(draft, spec, spec.process, filter, host, umask=0o022)
     add(ops.ready("init", ""))
     if options.wait:
         add(ops.wait_start("init", "", slot=inherited.index("fifo")))
@@ -172,7 +171,6 @@ def _outer_stage(
     directories: Sequence[CgroupDir],
     spaces: dict[str, tuple[str | None, str]],
     wishes: Sequence[mounts.Wish],
-    deny_setgroups: bool,
 ) -> None:
     """Everything before PID 1 exists.
 
@@ -213,7 +211,7 @@ def _outer_stage(
 
     if "user" in spaces:
         join(1)
-        _user_namespace(draft, spec, spaces["user"], slots.get("user"), deny_setgroups)
+        _user_namespace(draft, spec, host, spaces["user"], slots.get("user"))
         join(2)
     else:
         join(0)
@@ -285,16 +283,14 @@ def outer_limits(draft: Draft, wanted: Process, host: Host) -> None:
             draft.add(ops.raise_rlimit("outer", pointer, resource=resource, hard=limit.hard))
 
 
-def _user_namespace(
-    draft: Draft, spec: Spec, space: tuple[str | None, str], slot: int | None, deny_setgroups: bool
-) -> None:
+def _user_namespace(draft: Draft, spec: Spec, host: Host, space: tuple[str | None, str], slot: int | None) -> None:
     add = draft.add
     if slot is not None:
         add(ops.setns("outer", space[1], slot=slot, flags=NAMESPACES["user"], attempt=0))
     else:
         add(ops.unshare("outer", space[1], flags=NAMESPACES["user"]))
         add(ops.map_ids("outer", ""))
-        if deny_setgroups:
+        if process.is_own_gid(spec, host):
             add(parent.setgroups_deny("/linux/gidMappings"))
         add(parent.uid_map("/linux/uidMappings", text=_map_text(spec.linux.uid_mappings)))
         add(parent.gid_map("/linux/gidMappings", text=_map_text(spec.linux.gid_mappings)))
@@ -308,11 +304,6 @@ def _map_text(mappings: Sequence[IdMapping]) -> str:
 def root_is_caller(mappings: Sequence[IdMapping], host: Host) -> bool:
     """Whether root of the user namespace is the caller, as the owner of files and cgroups."""
     return any(mapping.container_id == 0 and mapping.host_id == host.euid for mapping in mappings)
-
-
-def _is_own_gid(mappings: Sequence[IdMapping], host: Host) -> bool:
-    """Whether the map is the one that an ordinary user may write without newgidmap (user_namespaces(7))."""
-    return host.euid != 0 and len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == host.egid
 
 
 # PID 1: the root

@@ -85,10 +85,7 @@ def build_exec(
         add(ops.chroot("init", "/root/path"))
     if options.console:
         process.console(draft, wanted, bind_console=False)
-    denied = host.setgroups_denied or (
-        host.euid != 0 and len(spec.linux.gid_mappings) == 1 and spec.linux.gid_mappings[0].size == 1
-    )
-    process.become(draft, wanted, filter, host, may_set_groups=not denied, umask=None)
+    process.become(draft, spec, wanted, filter, host, umask=None)
     add(ops.ready("init", ""))
     process.execute(draft, wanted, options)
     return draft.finish()

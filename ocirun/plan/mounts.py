@@ -100,7 +100,9 @@ class Wish:
         self.source = source
         self.target = target
         self.flags = 0  # MS_*
-        self.attr_clear = 0  # MOUNT_ATTR_* that an option clears
+        # MOUNT_ATTR_* that an option clears. What no option is about stays as the source of a bind mount has it:
+        # "ro" does not bring back the set-user-ID programs of a nosuid source, as a remount by mount(2) would.
+        self.attr_clear = 0
         self.rec_set = 0
         self.rec_clear = 0
         self.propagation = 0  # MS_*
@@ -165,8 +167,7 @@ def _read_option(wish: Wish, option: str) -> None:
             wish.attr_clear &= ~ATTRIBUTES.get(flag, 0)
         else:
             wish.flags &= ~flag
-            atime = flag & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME)
-            wish.attr_clear |= ATTR_ATIME if atime else ATTRIBUTES.get(flag, 0)
+            wish.attr_clear |= ATTR_ATIME if flag & (MS_NOATIME | MS_STRICTATIME) else ATTRIBUTES.get(flag, 0)
     elif option in PROPAGATION:
         # In their order, as several mount(2) would: "shared" makes peers of a slave too, the others start anew.
         flags = PROPAGATION[option]
@@ -178,7 +179,15 @@ def _read_option(wish: Wish, option: str) -> None:
     elif option == "tmpcopyup":
         wish.copy_up = True
     elif option not in EXTENSIONS:
-        wish.data.append(option)
+        wish.data += _data(option)
+
+
+def _data(option: str) -> list[str]:
+    """Options of the file system. mount(2) takes one text with commas, so that "size=1m,mode=755" is two of them; but
+    a path of overlayfs, or a quoted label, may have commas of its own."""
+    if "\\" in option or '"' in option:
+        return [option]
+    return [part for part in option.split(",") if part]
 
 
 def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
@@ -194,6 +203,8 @@ def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
                 "bind mounts cannot have any filesystem-specific options applied",
                 ",".join(wish.data),
             )
+        if not mount.source and not wish.flags & MS_REMOUNT:
+            draft.refuse(pointer, "expected a source for a bind mount")
     elif wish.flags & MS_REMOUNT:
         if wish.data:
             draft.unsupported(pointer + "/options", "remount with file system options")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..host import Host
-    from ..spec.model import Capabilities, Process
+    from ..spec.model import Capabilities, Process, Spec
     from .build import Draft, Options
 
 
@@ -31,16 +31,28 @@ def console(draft: Draft, wanted: Process, bind_console: bool) -> None:
     )
 
 
+def is_own_gid(spec: Spec, host: Host) -> bool:
+    """Whether the group map is the one that an ordinary user may write without newgidmap, for which setgroups(2) has
+    to be given up (user_namespaces(7))."""
+    mappings = spec.linux.gid_mappings
+    return host.euid != 0 and len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == host.egid
+
+
+def _may_set_groups(spec: Spec, wanted: Process, host: Host) -> bool:
+    if host.setgroups_denied or is_own_gid(spec, host):
+        return False
+    # Whether another one's user namespace allows it shows only there: asked for, it is tried.
+    joined = any(space.type == "user" and space.path for space in spec.linux.namespaces)
+    return not (joined and host.euid) or bool(wanted.user.additional_gids)
+
+
 def become(
-    draft: Draft,
-    wanted: Process,
-    filter: tuple[bytes, int] | None,
-    host: Host,
-    may_set_groups: bool,
-    umask: int | None = 0o022,
+    draft: Draft, spec: Spec, wanted: Process, filter: tuple[bytes, int] | None, host: Host, umask: int | None
 ) -> None:
     """Who the process is and what it may do.
 
+    :param spec: the container's
+    :param wanted: the process: the container's own, or one of `exec`
     :param umask: where the configuration has none; None leaves it alone
     """
     add = draft.add
@@ -67,6 +79,7 @@ def become(
     add(ops.chdir("init", "/process/cwd", path=cwd, required=0))
     add(ops.own_stdio("init", "/process/user/uid", uid=user.uid))
     add(ops.bounding("init", "/process/capabilities/bounding", keep=_mask(wanted.capabilities, "bounding")))
+    may_set_groups = _may_set_groups(spec, wanted, host)
     groups = user.additional_gids if may_set_groups else ()
     if user.additional_gids and not may_set_groups and host.euid:
         draft.refuse("/process/user/additionalGids", "cannot set any additional groups in a rootless container")

@@ -108,7 +108,7 @@ RECURSIVE: dict[str, tuple[int, int]] = {
     "rnodiratime": (ATTR_NODIRATIME, 0),
     "rdiratime": (0, ATTR_NODIRATIME),
     "rrelatime": (0, ATTR_ATIME),
-    "rnorelatime": (0, ATTR_ATIME),
+    "rnorelatime": (0, 0),
     "rnoatime": (ATTR_NOATIME, ATTR_ATIME),
     "ratime": (0, ATTR_ATIME),
     "rstrictatime": (ATTR_STRICTATIME, ATTR_ATIME),
@@ -116,7 +116,8 @@ RECURSIVE: dict[str, tuple[int, int]] = {
     "rnosymfollow": (ATTR_NOSYMFOLLOW, 0),
     "rsymfollow": (0, ATTR_NOSYMFOLLOW),
 }
-"""mount_setattr(2) with AT_RECURSIVE: the attributes set and cleared"""
+"""mount_setattr(2) with AT_RECURSIVE: the attributes set and cleared. Without strictatime or noatime there is always
+relatime, since Linux 2.6.30, so that rnorelatime (and norelatime) has nothing to clear."""
 
 ATTRIBUTES: dict[int, int] = {
     MS_RDONLY: ATTR_RDONLY,

@@ -103,8 +103,19 @@ def test_every_mount_option_does_something_or_is_refused(option: str, base: str)
     except ConfigError:
         return
     of_a_file_system = {"sync", "dirsync", "mand", "lazytime", "iversion", "silent"}
-    already_so = {"defaults", "async", "loud", "nomand", "noiversion", "nolazytime", base}
-    unset = {"atime", "dev", "diratime", "exec", "norelatime", "nostrictatime", "rw", "suid", "symfollow"}
+    already_so = {
+        "",
+        "defaults",
+        "async",
+        "loud",
+        "nomand",
+        "noiversion",
+        "nolazytime",
+        "norelatime",
+        "rnorelatime",
+        base,
+    }
+    unset = {"atime", "dev", "diratime", "exec", "nostrictatime", "rw", "suid", "symfollow"}
     if option in already_so or (base == "tmpfs" and option in unset):
         assert not differs  # what is cleared was not set
     elif base != "tmpfs" and option in of_a_file_system | {"tmpcopyup", "bind"}:

@@ -266,6 +266,26 @@ def test_groups_where_the_kernel_denies_them() -> None:
     ]
 
 
+def test_groups_in_the_user_namespace_of_another() -> None:
+    spec = with_linux(namespaces=(*spaces("mount"), Namespace(type="user", path="/proc/42/ns/user")))
+    assert named(plan_of(spec, ORDINARY), "set_user")[0].fields()["set_groups"] == 0
+    asked = replace(spec, process=replace(spec.process, user=User(additional_gids=(7,))))
+    assert named(plan_of(asked, ORDINARY), "set_user")[0].fields()["set_groups"] == 1
+    assert named(plan_of(spec, V1), "set_user")[0].fields()["set_groups"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "data"),
+    [
+        (("size=1m,mode=755", "", "ro"), ("size=1m", "mode=755")),
+        (("lowerdir=/a\\,b", 'context="a:b,c"'), ("lowerdir=/a\\,b", 'context="a:b,c"')),
+    ],
+)
+def test_options_of_a_file_system(options: tuple[str, ...], data: tuple[str, ...]) -> None:
+    plan = plan_of(with_mounts(Mount(destination="/a", type="tmpfs", options=options)))
+    assert named(plan, "mount")[0].fields()["options"] == data
+
+
 def test_capabilities() -> None:
     sets = Capabilities(
         bounding=("CAP_CHOWN", "CAP_CHECKPOINT_RESTORE", "CAP_NONE_SUCH"),
@@ -425,6 +445,7 @@ def test_cgroup_2_without_a_cgroup_of_its_own_is_read_only() -> None:
             Mount(destination="/a", source="/b", options=("bind", "size=1", "rw", "nonsense")),
             "/mounts/0/options: bind mounts cannot have any filesystem-specific options applied, found size=1,nonsense",
         ),
+        (Mount(destination="/a", options=("bind",)), "/mounts/0: expected a source for a bind mount"),
         (Mount(destination="/a"), '/mounts/0: expected a type, or the option "bind" or "rbind"'),
         (
             Mount(destination="/a/..", type="tmpfs"),
