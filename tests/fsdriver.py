@@ -23,9 +23,11 @@ from ocirun.plan.ops import Operation
 INIT = REPOSITORY / "native" / "init"
 HERE = REPOSITORY / "tests" / "native"
 SOURCES = (
+    "attach.c",
     "copyup.c",
     "decode.c",
     "inroot.c",
+    "op_bind.c",
     "op_console.c",
     "op_device.c",
     "op_mask.c",

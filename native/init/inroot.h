@@ -11,6 +11,13 @@
 #define INROOT_NO_SYMLINKS 1u /* a symlink anywhere in the path: ELOOP */
 #define INROOT_NO_FOLLOW 2u   /* a symlink as the last component: ELOOP */
 
+/* The same for TARGET_* of a plan. */
+static inline unsigned inroot_flags(uint32_t target_flags)
+{
+	return (target_flags & TARGET_ORDINARY ? INROOT_NO_SYMLINKS : 0) |
+	       (target_flags & TARGET_NO_FOLLOW ? INROOT_NO_FOLLOW : 0);
+}
+
 /* An O_PATH descriptor of what is at a path of the container, on its topmost mount; or -errno. Symlinks (absolute
  * ones too) and ".." stay inside the root; magic links of procfs are not followed. */
 int inroot_open(const struct init *init, const char *path, unsigned flags);

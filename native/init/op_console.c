@@ -12,10 +12,10 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "inroot.h"
 #include "kernel.h"
 #include "op_device.h"
-#include "op_mount.h"
 
 #ifndef TIOCGPTPEER /* asm-generic; musl has no name for it */
 #define TIOCGPTPEER _IO('T', 0x41)

@@ -9,9 +9,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "inroot.h"
 #include "kernel.h"
-#include "op_mount.h"
 
 static bool is_null_device(int fd)
 {

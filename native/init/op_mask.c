@@ -6,10 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "inroot.h"
 #include "kernel.h"
 #include "op_device.h"
-#include "op_mount.h"
 #include "procfs.h"
 
 /* The tmpfs that hides directories: once attached, each further place gets a clone of its mount instead of a file

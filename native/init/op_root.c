@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "init.h"
 #include "kernel.h"
-#include "op_mount.h"
 
 static int open_directory(const char *path, int flags)
 {

@@ -37,18 +37,24 @@ static int new_procfs(bool processes_only)
 	return fd;
 }
 
+static bool is_procfs(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
 static int mounted_procfs(void)
 {
 	int fd = open("/proc", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	struct statfs fs;
 	struct stat st;
 	int r = 0;
 
 	if (fd < 0)
 		return -errno;
-	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		r = -errno;
-	else if (fs.f_type != PROC_SUPER_MAGIC || st.st_ino != PROC_ROOT_INO)
+	else if (!is_procfs(fd) || st.st_ino != PROC_ROOT_INO)
 		r = -EXDEV;
 	if (r < 0) {
 		close(fd);
@@ -132,6 +138,26 @@ static int open_fd_directory(void)
 	}
 	close(proc);
 	return fd;
+}
+
+int procfs_check_target(struct init *init, int target, const char *path, const char *fstype, int source)
+{
+	struct stat st;
+
+	if (!is_procfs(target))
+		return 0;
+	if (fstat(target, &st) < 0)
+		return -errno;
+	if (st.st_ino != PROC_ROOT_INO) {
+		if (strncmp(path, "/proc/", 6) == 0) /* the plan has only those that runc allows */
+			return 0;
+		say(init, "\"%s\" cannot be mounted because it is inside /proc", path);
+		return IN_WORDS;
+	}
+	if (source >= 0 ? is_procfs(source) : strcmp(fstype, "proc") == 0)
+		return 0;
+	say(init, "\"%s\" cannot be mounted because it is not of type proc", path);
+	return IN_WORDS;
 }
 
 /* mount(2) on a relative path of a directory, which is the working directory meanwhile. */

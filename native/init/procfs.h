@@ -9,4 +9,8 @@
  * path. For kernels and seccomp filters without the newer calls. */
 int procfs_mount(int source_fd, const char *source, int target, const char *fstype, unsigned long flags, const char *data);
 
+/* Nothing but a procfs may hide a procfs, whatever symlink the target went through (CVE-2019-16884): what writes to
+ * /proc/self/attr later would write to a file of the image. `source`: what is mounted, -1 for a new file system. */
+int procfs_check_target(struct init *init, int target, const char *path, const char *fstype, int source);
+
 #endif

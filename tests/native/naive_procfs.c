@@ -19,6 +19,16 @@ int procfs_mount(int source_fd, const char *source, int target, const char *fsty
 	return mount(source_fd < 0 ? source : from, to, fstype, flags, data) < 0 ? -errno : 0;
 }
 
+int procfs_check_target(struct init *init, int target, const char *path, const char *fstype, int source)
+{
+	(void)init;
+	(void)target;
+	(void)path;
+	(void)fstype;
+	(void)source;
+	return 0;
+}
+
 int op_sysctl(struct init *init, const struct op_sysctl *op)
 {
 	const char *value = plan_str(&init->plan, op->value);

@@ -1,11 +1,24 @@
 /* Mounts by descriptor: open_tree(2), move_mount(2) and mount_setattr(2), or mount(2) where they are missing. */
-#ifndef OCIRUN_OP_MOUNT_H
-#define OCIRUN_OP_MOUNT_H
+#ifndef OCIRUN_ATTACH_H
+#define OCIRUN_ATTACH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "init.h"
+
+/* MS_* of mount(2): as attributes of a mount (MOUNT_ATTR_*), and as the flag of a superblock that fsconfig(2) takes
+ * (NULL: none). "ro" is both. */
+struct mount_flag {
+	unsigned long flag;
+	uint32_t attribute;
+	const char *option;
+};
+extern const struct mount_flag MOUNT_FLAGS[];
+extern const size_t MOUNT_FLAGS_COUNT;
+
+uint32_t attributes_of(unsigned long flags);
 
 /* Bind what an O_PATH descriptor holds at a target given by another one: attributes (MOUNT_ATTR_*) are set before
  * anybody can see the mount. Without open_tree(2), `again` names the target for a second look at the new mount,
@@ -20,11 +33,19 @@ struct bind {
 };
 int bind_mount(struct init *init, const struct bind *bind);
 
+/* Attach a tree of our own with the attributes of `bind` (its source does not count), which it has before anybody can
+ * see it where mount_setattr(2) is there; mount(2) changes attached mounts only. */
+int attach_bind(struct init *init, int tree, const struct bind *bind);
+
 /* Attach a tree that is attached nowhere yet, over what the target descriptor holds. 0 or -errno. */
 int attach(int tree, int target);
 
 /* Set and clear MOUNT_ATTR_* of the mount whose root the descriptor is. 0 or -errno. */
 int set_attributes(struct init *init, int mount, bool recursive, uint32_t set, uint32_t clear);
+
+/* Change the propagation (MS_*) of an attached mount. MS_REC: and of all below. Several types apply one after the
+ * other, as in "slave,shared": a slave that has peers of its own. 0 or -errno. */
+int set_propagation(int mount, uint32_t flags);
 
 /* Close a descriptor and return the result. */
 int closing(int fd, int result);
