@@ -108,6 +108,14 @@ def test_nothing_is_mounted_into_proc_through_a_symlink(rootfs: Path, scratch: P
     assert attempt(procs, without=without) is None
 
 
+def test_the_symlink_into_proc_works_without_the_look_at_the_target(rootfs: Path, scratch: Path) -> None:
+    (scratch / "fake").mkdir()
+    (rootfs / "innocent").symlink_to("/proc/sys")
+    plan = [*enter(rootfs), mount("proc", "/proc", target_flags=ORDINARY), bind(scratch / "fake", "/innocent")]
+    with Driven(plan, driver=build_driver(["naive_procfs.c"])) as driven:
+        assert driven.mount(f"{rootfs}/proc/sys").root.endswith("/fake")
+
+
 # CVE-2021-30465: a target exchanged between the look and the mount. CVE-2024-45310: a directory on the way there.
 
 
