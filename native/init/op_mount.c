@@ -74,7 +74,7 @@ static int configure_all(const struct init *init, int fs, const struct request *
 	return r < 0 ? r : kernel_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 }
 
-/* Can fsopen(2) and its like say all of it? */
+/* Can fsconfig(2) say all of it? A string with a comma is several options for mount(2), or a value in quotes. */
 static bool fits_fsconfig(const struct init *init, const struct request *request)
 {
 	unsigned long rest = request->flags;
@@ -82,7 +82,7 @@ static bool fits_fsconfig(const struct init *init, const struct request *request
 	for (size_t i = 0; i < MOUNT_FLAGS_COUNT; i++)
 		rest &= ~MOUNT_FLAGS[i].flag;
 	for (uint32_t i = 0; i < request->options.count; i++)
-		if (strlen(option(init, request, i)) >= FSCONFIG_STRING_MAX)
+		if (strlen(option(init, request, i)) >= FSCONFIG_STRING_MAX || strchr(option(init, request, i), ','))
 			return false;
 	return rest == 0 && strlen(request->source) < FSCONFIG_STRING_MAX;
 }

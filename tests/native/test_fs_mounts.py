@@ -219,6 +219,13 @@ def test_options_too_long_for_fsconfig(rootfs: Path, scratch: Path, without: str
         assert sorted(os.listdir(f"{driven.root}{rootfs}/mnt")) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize("without", ["", OLD])
+def test_several_options_in_one_string(rootfs: Path, without: str) -> None:
+    """runc joins them with commas anyway."""
+    with Driven([*enter(rootfs), mount("tmpfs", "/mnt", "mode=700,size=16k", "uid=5")], without=without) as driven:
+        assert driven.mount(f"{rootfs}/mnt").super_options >= {"mode=700", "size=16k", "uid=5"}
+
+
 def test_too_many_options_for_mount_are_refused_not_cut(rootfs: Path) -> None:
     options = [f"x{number}={'y' * 100}" for number in range(60)]
     with pytest.raises(Failed) as failed, Driven([*enter(rootfs), mount("tmpfs", "/mnt", *options)], without="fsopen"):
