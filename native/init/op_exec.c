@@ -135,25 +135,31 @@ int op_ready(struct init *init, const struct op_ready *op)
 int op_wait_start(struct init *init, const struct op_wait_start *op)
 {
 	const int fifo = slot_fd(init, op->slot);
+	/* The parent opened it for reading and writing: there is no end-of-file. */
 	struct pollfd readable = { .fd = fifo, .events = POLLIN };
-	char byte;
-	ssize_t n;
 
 	if (fifo < 0)
 		return fifo;
 	close(init->socket);
 	init->socket = -1;
-	/* The parent opened it for reading and writing: there is no end-of-file. */
-	while ((n = read(fifo, &byte, 1)) < 0) {
-		if (errno == EAGAIN)
-			(void)poll(&readable, 1, -1);
-		else if (errno != EINTR)
+	while (poll(&readable, 1, -1) < 0)
+		if (errno != EINTR)
 			return -errno;
-	}
-	if (n == 0)
-		return -EPIPE;
 	init->fifo = fifo;
 	return 0;
+}
+
+/* Take the byte that `start` has written. It stays in the fifo until the last moment: where `start` finds it when
+ * this process is gone, there has been no exec. */
+static int take_the_word(int fifo)
+{
+	char byte;
+	ssize_t n;
+
+	do
+		n = read(fifo, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
 }
 
 size_t point_at(struct init *init, size_t at, field_strv list)
@@ -199,6 +205,8 @@ int op_exec(struct init *init, const struct op_exec *op)
 	/* From base on all are born close-on-exec. */
 	for (int fd = 3 + (int)op->preserve; fd < init->base; fd++)
 		close(fd);
+	if (init->fifo >= 0 && (r = take_the_word(init->fifo)) < 0)
+		return r;
 	execve(init->executable, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)envp);
 	r = -errno;
 	say(init, "%s", init->executable);

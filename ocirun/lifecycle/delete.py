@@ -79,10 +79,10 @@ def destroy(root: str, entry: store.Entry, warn: Callable[[Error], None] | None)
     steps.reach("delete.directory")
     store.remove(root, entry.id)
     if config:
-        steps.reach("delete.poststop")
         from .hooked import poststop
 
         try:
+            steps.reach("delete.poststop")
             poststop(entry, config)
         except Error as error:
             if warn:

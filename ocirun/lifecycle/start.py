@@ -40,8 +40,9 @@ def start(root: str, id: str) -> None:
 def _open_the_way(root: str, entry: store.Entry) -> None:
     """Write the byte that PID 1 waits for, then wait until its exec closes the other end of the fifo.
 
-    PID 1 holds the fifo for reading and writing, close-on-exec. When something fails after the byte (a startContainer
-    hook, the exec), it leaves the reason in the fifo before it exits: our own open end keeps that alive.
+    PID 1 holds the fifo for reading and writing, close-on-exec, and takes the byte right before the exec. When
+    something fails (a startContainer hook, the exec), it leaves the reason in the fifo before it exits: our own open
+    end keeps that alive. A byte alone is from a PID 1 that was killed.
     """
     fifo = f"{root}/{entry.id}/exec.fifo"
     steps.reach("start.fifo")
@@ -69,9 +70,9 @@ def _open_the_way(root: str, entry: store.Entry) -> None:
         if pidfd >= 0:
             posix.close(pidfd)
     if left == b"\0":
-        raise HostError("container init died before it was started")
+        raise HostError("container init was killed before it executed the program")
     if left:
-        raise _late_failure(entry, left.decode("utf-8", "backslashreplace"))
+        raise _late_failure(entry, left.lstrip(b"\0").decode("utf-8", "backslashreplace"))
     steps.reach("start.unlink")
     posix.unlink(fifo)
 

@@ -1,0 +1,56 @@
+"""The tests' own front door: ocirun with a fault at one step (ocirun/steps.py) or one operation of the init.
+
+    python faults.py FAULT ocirun ARGUMENTS...
+
+FAULT is `fail:STEP` (an error is raised), `kill:STEP` (the process dies as by SIGKILL), `init-fail:OPERATION` or
+`init-kill:OPERATION` (the tests' build of the init does so at that operation, a name or an index of the plan), or
+`list:FILE`, which only writes down the steps that are reached. The program's name stays the one that is given.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from ocirun import steps  # noqa: E402
+from ocirun.errors import HostError  # noqa: E402
+
+
+def arrange(kind: str, where: str) -> None:
+    """Have the fault happen."""
+
+    def reach(step: str) -> None:
+        if kind == "list":
+            with open(where, "a") as file:
+                file.write(f"{step}\n")
+        elif step == where and kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif step == where:
+            raise HostError(f"test fault at {step}")
+
+    if kind.startswith("init-"):
+        from initdriver import build_init
+
+        from ocirun import launch
+
+        launch.INIT = str(build_init())
+        launch.ENVIRONMENT = (f"OCIRUN_INIT_{kind.removeprefix('init-').upper()}={where}".encode(),)
+    else:
+        steps.reach = reach
+
+
+if __name__ == "__main__":
+    kind, _, where = sys.argv[1].partition(":")
+    if kind in ("fail", "kill") and where not in steps.STEPS:
+        raise SystemExit(f"no such step: {where}")
+    arrange(kind, where)
+    del sys.argv[:2]
+    from ocirun.cli import main
+
+    main()
