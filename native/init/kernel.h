@@ -78,6 +78,11 @@ static inline int kernel_clone3(struct clone_args *args)
 	return KERNEL_CALL(clone3, args, sizeof(*args));
 }
 
+static inline int kernel_pidfd_open(pid_t pid)
+{
+	return KERNEL_CALL(pidfd_open, pid, 0);
+}
+
 static inline int kernel_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
 	struct open_how how = { .flags = flags, .mode = mode, .resolve = resolve };

@@ -133,6 +133,9 @@ int op_setattr(struct init *init, const struct op_setattr *op)
 
 int op_propagation(struct init *init, const struct op_propagation *op)
 {
-	(void)init;
-	return kernel_mount(NULL, "/", NULL, op->flags, NULL);
+	const int r = kernel_mount(NULL, "/", NULL, op->flags, NULL);
+
+	if (r == -EINVAL)
+		say(init, "/ is no mount point, as in a chroot");
+	return r;
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,12 +152,26 @@ int op_use_root(struct init *init, const struct op_use_root *op)
 	return open_root(init, "/");
 }
 
+/* Where the runtime was started in a chroot, its root is not the namespace's: pivoting there would leave the whole host
+ * below the container's root, for whoever climbs out of it with CAP_SYS_CHROOT or joins the mount namespace, as `exec`
+ * does. Joining our own namespace once more moves us to its root. Kernels before 5.8 take no pidfd: as runc, then. */
+static int leave_chroot(void)
+{
+	int self = kernel_pidfd_open(getpid());
+	int r;
+
+	if (self < 0)
+		return lacks(self) ? 0 : self;
+	r = setns(self, CLONE_NEWNS) < 0 ? -errno : 0;
+	return closing(self, lacks(r) || r == -EINVAL ? 0 : r);
+}
+
 /* pivot_root(".", ".") puts the old root on top of the new one, where it needs no directory (pivot_root(2), NOTES).
  * It is made a slave first, so that taking it off is no news for its peers. */
 int op_pivot_root(struct init *init, const struct op_pivot_root *op)
 {
-	int old = open_directory("/", O_PATH);
-	int r;
+	int r = leave_chroot();
+	int old = r < 0 ? r : open_directory("/", O_PATH);
 
 	(void)op;
 	if (old < 0)
