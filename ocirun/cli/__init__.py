@@ -45,17 +45,12 @@ def main() -> NoReturn:
 def command(argv: list[str]) -> int:
     """One command line; its exit code."""
     call = Call(argv[0] if argv else "ocirun")
-    log = call.log
     try:
         try:
             parse(argv[1:], call)
+            _take_global_flags(call)
         except UsageError as error:
             return _misused(call, error)
-        try:
-            _global(call)
-        except (ValueError, OSError) as error:
-            log.fatal(_reason(error))
-            return 1
         if call.options["version"]:
             from .version import text
 
@@ -67,7 +62,10 @@ def command(argv: list[str]) -> int:
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except Exception as error:
-        return _broken(call, error)
+        from .report import bug
+
+        bug(call, error)
+        return _FAILED.get(call.command, 1)
 
 
 def out(text: str) -> None:
@@ -91,25 +89,29 @@ def _run(call: Call) -> int:
         code: int = module.run(call)
         return code
     except Error as error:
-        call.log.fatal(_FAILED_TEXT.get(call.command, "").format(_name(call)) + str(error))
+        from .report import fatal
+
+        fatal(call, _FAILED_TEXT.get(call.command, "").format(_name(call)) + str(error))
         return _FAILED.get(call.command, 1)
 
 
 def _misused(call: Call, error: UsageError) -> int:
     """A wrong command line: runc prints what is wrong and the help, and says it again in the log."""
-    from .help import text
     from .parse import WrongCount
+    from .report import fatal
 
-    try:
-        _global(call)
-    except (ValueError, OSError):
-        pass  # what came first is reported
     if isinstance(error, UnknownCommand):
-        call.log.fatal(f"{error}\n")
-        return _UNKNOWN_COMMAND
-    what = "Incorrect Usage.\n\n" if isinstance(error, WrongCount) else f"Incorrect Usage: {error}\n\n"
-    out(what + text(_name(call), call.command))
-    call.log.fatal(str(error))
+        return _no_topic(call, error.name)
+    if not isinstance(error, GlobalFlagError):
+        from .help import text
+
+        try:
+            _open_log(call)
+        except (GlobalFlagError, OSError):
+            pass  # what came first is reported
+        what = "Incorrect Usage." if isinstance(error, WrongCount) else f"Incorrect Usage: {error}"
+        out(f"{what}\n\n{text(_name(call), call.command)}")
+    fatal(call, str(error))
     return 1
 
 
@@ -119,45 +121,51 @@ def _help(call: Call) -> int:
 
     topic = call.command if call.flags.get("help") else (call.arguments or [""])[0]
     if topic and topic not in COMMANDS:
-        call.log.fatal(f"No help topic for '{topic}'\n")
-        return _UNKNOWN_COMMAND
+        return _no_topic(call, topic)
     out(text(_name(call), topic))
     return 0
 
 
-def _broken(call: Call, error: Exception) -> int:
-    """A bug of ours."""
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    where = f" ({frame.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frame.tb_lineno})" if frame else ""
-    if call.log.debugging:
-        import traceback
+def _no_topic(call: Call, topic: str) -> int:
+    from .report import fatal
 
-        call.log.write("debug", traceback.format_exc())
-    call.log.fatal(f"internal error: {type(error).__name__}: {error}{where}")
-    return _FAILED.get(call.command, 1)
+    fatal(call, f"No help topic for '{topic}'\n")
+    return _UNKNOWN_COMMAND
 
 
-def _global(call: Call) -> None:
-    """Take the global flags.
+class GlobalFlagError(UsageError):
+    """The value of a global flag is wrong."""
 
-    :raises ValueError: one is wrong
-    :raises OSError: a file or directory that they name cannot be had
+
+def _take_global_flags(call: Call) -> None:
+    """Make what the global flags say: the root directory, the log.
+
+    :raises GlobalFlagError: one is wrong, or a file or directory that it names cannot be had
     """
-    options = call.options
-    call.log.open(options["log"], options["log-format"], options["debug"])
-    call.root = _absolute(options["root"]) if "root" in call.given else _default_root()
+    try:
+        _open_log(call)
+        call.root = _absolute(call.options["root"]) if "root" in call.given else _default_root()
+    except OSError as error:
+        raise GlobalFlagError(f"open {error.filename}: {reason_of(error.errno or 0)}") from None
+
+
+def _open_log(call: Call) -> None:
+    form, path = call.options["log-format"], call.options["log"]
+    if form not in ("text", "json"):
+        raise GlobalFlagError(f"invalid log-format: {form}")
+    if path:
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_SYNC | posix.O_CLOEXEC
+        call.log = posix.open(path, flags, 0o644)
 
 
 def _absolute(root: str) -> str:
     """``--root`` as an absolute path without "", "." and "..".
 
-    :raises ValueError: that is "/": what is in it are no containers
+    :raises GlobalFlagError: that is "/": what is in it are no containers
     """
     path = clean(root if root[:1] == "/" else f"{posix.getcwd()}/{root}") if root else "/"
     if path == "/":
-        raise ValueError("Option --root argument should not be set to /")
+        raise GlobalFlagError("Option --root argument should not be set to /")
     return path
 
 
@@ -183,10 +191,3 @@ def _root_in_name_only() -> bool:
     if posix.environ.get(b"USER") == b"root":
         return False
     return read_file("/proc/self/uid_map").split() != [b"0", b"0", b"4294967295"]
-
-
-def _reason(error: Exception) -> str:
-    """What was wrong with a global flag, in words."""
-    if isinstance(error, OSError):
-        return f"open {error.filename}: {reason_of(error.errno or 0)}"
-    return str(error)

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Delete a container."""
-    delete(call.root, call.arguments[0], call.flags["force"], call.log.warn)
+    delete(call.root, call.arguments[0], call.flags["force"], call.warn)
     return 0

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from ..errors import UsageError
-from .log import Log
 from .table import BOOL, COMMANDS, FLAGS_END_AT_FIRST_ARGUMENT, GLOBAL, HELP, INT, LIST
 
 TYPE_CHECKING = False
@@ -38,8 +37,14 @@ class Call:
         self.options: dict[str, Any] = {flag[0]: flag[3] for flag in GLOBAL}
         self.flags: dict[str, Any] = {}
         self.given: set[str] = set()
-        self.log = Log()
+        self.log = 2  # the descriptor of the log, another one with --log
         self.root = ""  # the absolute directory that --root says, filled in by main
+
+    def warn(self, error: Exception) -> None:
+        """Log what is no failure of the command."""
+        from .report import write
+
+        write(self, "warning", str(error))
 
 
 def parse(words: Sequence[str], call: Call) -> None:
@@ -75,7 +80,8 @@ class UnknownCommand(UsageError):
     """The first argument is no command; runc exits with 3 then."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"No help topic for '{name}'")
+        super().__init__(name)
+        self.name = name
 
 
 class WrongCount(UsageError):

@@ -21,5 +21,5 @@ def run(call: Call) -> int:
         detach=flags["detach"],
         keep=flags["keep"],
         subreaper=not flags["no-subreaper"],
-        warn=call.log.warn,
+        warn=call.warn,
     )
