@@ -7,7 +7,7 @@
  *   probe mkdir DIR | raise SIGNAL | eat BYTES | children N [new-session]   (children: N sleeping ones, then pause)
  *   probe syscall NUMBER [ARGUMENT ...]            the errno of one system call, 0 for success
  *   probe swap A B                                 renameat2(RENAME_EXCHANGE) until killed
- *   probe chase FILE                               tries to get at every new process; tells FILE what it got
+ *   probe chase FILE                               tries to get at every new process; tells FILE what it had of it
  *   probe tty                                      a line of what stdin's terminal is
  *
  * Nothing here trusts /proc where a system call tells the same. */
@@ -749,79 +749,134 @@ static _Noreturn void swap(const char *a, const char *b)
 			usleep(100);
 }
 
-/* One look at a process that is not ours: everything of it that should be out of reach. */
-static void chase_one(int log, const char *pid)
+static void read_comm(const char *pid, char comm[32])
 {
-	static const char *const files[] = {"mem", "exe", "environ", "maps", "root", "cwd", "auxv"};
-	char path[PATH_MAX], comm[32] = "";
+	char path[64];
 	int fd;
-	DIR *dir;
 
+	comm[0] = 0;
 	snprintf(path, sizeof path, "/proc/%s/comm", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		if (read(fd, comm, sizeof comm - 1) <= 0)
-			comm[0] = 0;
-		comm[strcspn(comm, "\n")] = 0;
-		close(fd);
-	}
-	for (size_t i = 0; i < COUNT(files); i++) {
-		snprintf(path, sizeof path, "/proc/%s/%s", pid, files[i]);
-		fd = open(path, !strcmp(files[i], "mem") ? O_RDWR | O_CLOEXEC : O_RDONLY | O_CLOEXEC);
-		if (fd >= 0) {
-			char target[256], name[32];
-			ssize_t length;
+	if (fd < 0)
+		return;
+	if (read(fd, comm, 31) <= 0)
+		comm[0] = 0;
+	comm[strcspn(comm, "\n")] = 0;
+	close(fd);
+}
 
-			snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-			length = readlink(name, target, sizeof target - 1);
-			target[length < 0 ? 0 : length] = 0;
-			dprintf(log, "%s %s %s %s\n", pid, comm, files[i], target);
-			close(fd);
+/* What a descriptor is, by its link in /proc; and whether our own root lies above it, for the link of what lies
+ * outside looks as if it began there. */
+static void tell_target(FILE *found, const char *what, const char *link)
+{
+	char target[PATH_MAX];
+	ssize_t length = readlink(link, target, sizeof target - 1);
+	struct stat st, inside;
+
+	target[length < 0 ? 0 : length] = 0;
+	fprintf(found, "%s\t%s", what, length < 0 ? errno_name(errno) : target);
+	if (length > 0 && target[0] == '/' && stat(link, &st) == 0 &&
+	    (stat(target, &inside) < 0 || st.st_ino != inside.st_ino || st.st_dev != inside.st_dev))
+		fprintf(found, "\tforeign");
+	fprintf(found, "\n");
+}
+
+/* One look at a process that is not ours: everything of it that should be out of reach. */
+static void look_at(FILE *found, const char *pid)
+{
+	static const char *const files[] = {"exe", "mem", "environ", "maps", "root", "cwd", "auxv"};
+	char path[PATH_MAX], link[PATH_MAX], what[PATH_MAX];
+	DIR *dir;
+
+	for (size_t i = 0; i < COUNT(files); i++) {
+		int fd, again;
+
+		snprintf(path, sizeof path, "/proc/%s/%s", pid, files[i]);
+		fd = open(path, (!strcmp(files[i], "mem") ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+		tell_target(found, files[i], link);
+		/* The way of CVE-2019-5736: what cannot be written while it runs may be so afterwards. */
+		again = strcmp(files[i], "exe") ? -1 : open(link, O_WRONLY | O_CLOEXEC);
+		if (again >= 0) {
+			if (write(again, "#!", 2) == 2)
+				tell_target(found, "exe-overwritten", link);
+			close(again);
 		}
+		close(fd);
 	}
 	snprintf(path, sizeof path, "/proc/%s/fd", pid);
 	dir = opendir(path);
 	for (struct dirent *entry; dir && (entry = readdir(dir));) {
-		char target[256], name[PATH_MAX];
-		ssize_t length;
+		int fd;
 
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(name, sizeof name, "/proc/%s/fd/%s", pid, entry->d_name);
-		length = readlink(name, target, sizeof target - 1);
-		target[length < 0 ? 0 : length] = 0;
-		dprintf(log, "%s %s fd/%s %s\n", pid, comm, entry->d_name, target);
+		snprintf(link, sizeof link, "/proc/%s/fd/%s", pid, entry->d_name);
+		fd = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		snprintf(what, sizeof what, "%s/%s", fd < 0 ? "fd-seen" : "fd", entry->d_name);
+		tell_target(found, what, link);
+		if (fd >= 0)
+			close(fd);
 	}
 	if (dir)
 		closedir(dir);
 	if (ptrace(PTRACE_SEIZE, (pid_t)atoi(pid), 0, 0) == 0) {
-		dprintf(log, "%s %s ptrace -\n", pid, comm);
+		fprintf(found, "ptrace\t-\n");
+		ptrace(PTRACE_INTERRUPT, (pid_t)atoi(pid), 0, 0); /* only what has stopped can be let go */
+		waitpid((pid_t)atoi(pid), NULL, __WALL);
 		ptrace(PTRACE_DETACH, (pid_t)atoi(pid), 0, 0);
 	}
 }
 
-/* Looks at every process but itself and those that `skip` says were there first, for ever. A process that has
- * already executed the probe is the container's own and no secret. */
+/* Looks at every new process, for ever. Those that were there first, and those that run the probe (before or after the
+ * look: the container's own) are no secret. A line of the file: the process's name, what was had, what that is, and
+ * "foreign" where that is not what this process finds by the same name. */
 static int chase(const char *path)
 {
+	static bool known[1 << 22];
 	int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	bool first = true;
 
 	if (log < 0)
 		return complain(path);
-	dprintf(log, "ready\n");
-	for (;;) {
+	for (;; first = false) {
 		DIR *proc = opendir("/proc");
 
 		if (!proc)
 			return complain("/proc");
 		for (struct dirent *entry; (entry = readdir(proc));) {
-			if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || atoi(entry->d_name) == getpid())
+			char before[32], after[32], *text = NULL, *line;
+			size_t length = 0;
+			int pid = atoi(entry->d_name);
+			FILE *found;
+
+			if (pid <= 0 || pid >= (int)COUNT(known) || pid == getpid() || known[pid])
 				continue;
-			if (atoi(entry->d_name) == 1)
+			if (first) {
+				known[pid] = true;
 				continue;
-			chase_one(log, entry->d_name);
+			}
+			read_comm(entry->d_name, before);
+			if (!strcmp(before, "probe")) {
+				known[pid] = true;
+				continue;
+			}
+			found = open_memstream(&text, &length);
+			look_at(found, entry->d_name);
+			fclose(found);
+			read_comm(entry->d_name, after);
+			if (before[0] && after[0] && strcmp(after, "probe")) {
+				dprintf(log, "%s\tlooked\t-\n", before);
+				for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+					dprintf(log, "%s\t%s\n", before, line);
+			}
+			free(text);
 		}
 		closedir(proc);
+		if (first)
+			dprintf(log, "ready\n");
 	}
 }
 

@@ -247,13 +247,15 @@ def _outer_stage(
 
 
 def open_cgroups(
-    draft: Draft, directories: Sequence[CgroupDir], pointer: str, by_fork: bool
+    draft: Draft, directories: Sequence[CgroupDir], pointer: str, by_fork: bool, watched: bool = False
 ) -> tuple[list[Operation], tuple[int, int]]:
     """Open what the cgroups are joined through: the operations that join v1, and the slots for clone to join v2.
 
     :param by_fork: CLONE_INTO_CGROUP is allowed where PID 1 is made. It asks for permission at that moment, and so
         refuses root of a user namespace that the cgroup does not belong to. cgroup.procs asks when it is opened, but
         then waits for RCU (8 to 20 ms).
+    :param watched: processes of the container may look at the clone's descriptors while it still has them (exec). A
+        directory of a mount that is attached nowhere leads to no other place, by ".." neither.
     """
     by_tasks = []
     clone = (NO_SLOT, NO_SLOT)
@@ -268,7 +270,14 @@ def open_cgroups(
             clone = (NO_SLOT, slot)
             if by_fork:
                 clone = (draft.slot(), slot)
-                draft.add(ops.open("outer", pointer, path=directory.path, flags=O_PATH, slot=clone[0]))
+                if watched:
+                    draft.add(
+                        ops.open_tree(
+                            "outer", pointer, path=directory.path, from_slot=NO_SLOT, recursive=0, slot=clone[0]
+                        )
+                    )
+                else:
+                    draft.add(ops.open("outer", pointer, path=directory.path, flags=O_PATH, slot=clone[0]))
     return by_tasks, clone
 
 

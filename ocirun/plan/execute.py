@@ -54,7 +54,7 @@ def build_exec(
     add = draft.add
 
     by_fork = "user" not in namespaces or root_is_caller(spec.linux.uid_mappings, host)
-    by_tasks, clone = open_cgroups(draft, directories, "", by_fork)
+    by_tasks, clone = open_cgroups(draft, directories, "", by_fork, watched=True)
     outer_limits(draft, wanted, host)
 
     if "user" in namespaces:
