@@ -178,16 +178,8 @@ def _read_option(wish: Wish, option: str) -> None:
         wish.rec_clear = wish.rec_clear & ~(on_all & ~ATTR_ATIME) | off_all
     elif option == "tmpcopyup":
         wish.copy_up = True
-    elif option not in EXTENSIONS:
-        wish.data += _data(option)
-
-
-def _data(option: str) -> list[str]:
-    """Options of the file system. mount(2) takes one text with commas, so that "size=1m,mode=755" is two of them; but
-    a path of overlayfs, or a quoted label, may have commas of its own."""
-    if "\\" in option or '"' in option:
-        return [option]
-    return [part for part in option.split(",") if part]
+    elif option and option not in EXTENSIONS:
+        wish.data.append(option)
 
 
 def _check(draft: Draft, mount: Mount, wish: Wish) -> None:

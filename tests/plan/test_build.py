@@ -274,16 +274,10 @@ def test_groups_in_the_user_namespace_of_another() -> None:
     assert named(plan_of(spec, V1), "set_user")[0].fields()["set_groups"] == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "data"),
-    [
-        (("size=1m,mode=755", "", "ro"), ("size=1m", "mode=755")),
-        (("lowerdir=/a\\,b", 'context="a:b,c"'), ("lowerdir=/a\\,b", 'context="a:b,c"')),
-    ],
-)
-def test_options_of_a_file_system(options: tuple[str, ...], data: tuple[str, ...]) -> None:
+def test_options_of_a_file_system() -> None:
+    options = ("size=1m,mode=755", "", "ro", 'context="a:b,c"')
     plan = plan_of(with_mounts(Mount(destination="/a", type="tmpfs", options=options)))
-    assert named(plan, "mount")[0].fields()["options"] == data
+    assert named(plan, "mount")[0].fields()["options"] == ("size=1m,mode=755", 'context="a:b,c"')
 
 
 def test_capabilities() -> None:
