@@ -8,7 +8,7 @@ SPEC_VERSION = "1.3.0"  # the runtime-spec that this runtime implements
 
 
 def json_string(text: str) -> str:
-    """A JSON string as Go's encoder writes it (<, > and & escaped; bytes that are no UTF-8 become U+FFFD)."""
+    """A JSON string as Go's encoder writes it (<, >, & and two line ends escaped; bytes that are no UTF-8 become U+FFFD)."""
     # Here, not above: `ocirun state` has no use for it, and loading it costs 0.3 ms.
     try:
         from _json import encode_basestring
@@ -21,7 +21,10 @@ def json_string(text: str) -> str:
 
 
 def _escaped_for_html(text: str) -> str:
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    for character in "&<>\u2028\u2029":
+        if character in text:
+            text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 class State(Record):
