@@ -8,7 +8,7 @@ SPEC_VERSION = "1.3.0"  # the runtime-spec that this runtime implements
 
 
 def json_string(text: str) -> str:
-    """A JSON string as Go's encoder writes it (<, >, & and two line ends escaped; bytes that are no UTF-8 become U+FFFD)."""
+    """A JSON string as Go's encoder writes it: <, >, & and two line ends escaped; what is no UTF-8 becomes U+FFFD."""
     # Here, not above: `ocirun state` has no use for it, and loading it costs 0.3 ms.
     try:
         from _json import encode_basestring
