@@ -10,13 +10,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "home.h"
 #include "init.h"
+#include "inroot.h"
 #include "kernel.h"
 #include "program.h"
 
-/* A working directory such as /proc/self/fd/7 may lie outside of the root (CVE-2024-21626): the kernel then says so
- * in front of its path, or that there is none. The system call itself, since glibc's wrapper would search for one. */
+/* A working directory such as /proc/self/fd/7 may lie outside of the root (CVE-2024-21626). */
+static int refuse_cwd(struct init *init)
+{
+	say(init, "current working directory is outside of container mount namespace root -- possible container breakout detected");
+	return IN_WORDS;
+}
+
+/* The kernel says so in front of its path, or that there is none. The system call itself, since glibc's wrapper would
+ * search for one. */
 static int check_cwd(struct init *init)
 {
 	char path[PATH_MAX];
@@ -24,18 +33,28 @@ static int check_cwd(struct init *init)
 
 	if (n < 0 && errno != ENOENT)
 		return -errno;
-	if (n > 0 && path[0] == '/')
-		return 0;
-	say(init, "current working directory is outside of container mount namespace root -- possible container breakout detected");
-	return IN_WORDS;
+	return n > 0 && path[0] == '/' ? 0 : refuse_cwd(init);
+}
+
+/* No magic link is followed: it would end at a descriptor of ours. */
+static int enter_cwd(struct init *init, const char *path)
+{
+	struct stat st;
+	int fd = inroot_open(init, path, 0);
+
+	if (fd == -ELOOP)
+		return stat(path, &st) == 0 ? refuse_cwd(init) : -errno;
+	return fd < 0 ? fd : closing(fd, fchdir(fd) < 0 ? -errno : 0);
 }
 
 int op_chdir(struct init *init, const struct op_chdir *op)
 {
 	/* Tried as root first, who may get where the user may not, and once more as the user if that was refused. */
 	if (!init->in_cwd) {
-		if (chdir(plan_str(&init->plan, op->path)) < 0)
-			return !op->required && (errno == EACCES || errno == EPERM) ? 0 : -errno;
+		int r = enter_cwd(init, plan_str(&init->plan, op->path));
+
+		if (r < 0)
+			return !op->required && (r == -EACCES || r == -EPERM) ? 0 : r;
 		init->in_cwd = true;
 	}
 	return check_cwd(init);

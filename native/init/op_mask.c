@@ -73,7 +73,7 @@ static int hide_file(struct init *init, const char *path, int target)
 int op_mask(struct init *init, const struct op_mask *op)
 {
 	const char *path = plan_str(&init->plan, op->target);
-	int target = inroot_open(init, path, 0);
+	int target = procfs_protected(init, path);
 	struct stat st;
 	int r;
 
@@ -93,7 +93,7 @@ int op_readonly(struct init *init, const struct op_readonly *op)
 {
 	const char *path = plan_str(&init->plan, op->target);
 	struct bind bind = {.again = path, .recursive = true, .attr_set = MOUNT_ATTR_RDONLY};
-	int target = inroot_open(init, path, 0);
+	int target = procfs_protected(init, path);
 
 	if (target == -ENOENT || target == -ENOTDIR)
 		return 0;

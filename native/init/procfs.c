@@ -17,6 +17,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "inroot.h"
 #include "kernel.h"
 
 #define PROC_ROOT_INO 1 /* the kernel's include/linux/proc_fs.h */
@@ -158,6 +159,37 @@ int procfs_check_target(struct init *init, int target, const char *path, const c
 		return 0;
 	say(init, "\"%s\" cannot be mounted because it is not of type proc", path);
 	return IN_WORDS;
+}
+
+static bool plan_mounts_proc(const struct init *init)
+{
+	for (const struct record *record = plan_next(&init->plan, NULL); record; record = plan_next(&init->plan, record)) {
+		const struct op_mount *op = (const void *)(record + 1);
+
+		if (record->kind == OP_mount && strcmp(plan_str(&init->plan, op->fstype), "proc") == 0 &&
+		    strcmp(plan_str(&init->plan, op->target), "/proc") == 0)
+			return true;
+	}
+	return false;
+}
+
+int procfs_protected(struct init *init, const char *path)
+{
+	struct init inside = *init;
+	int fd;
+
+	if (strncmp(path, "/proc/", 6) != 0 || !plan_mounts_proc(init))
+		return inroot_open(init, path, 0);
+	inside.root = inroot_open(init, "/proc", INROOT_NO_SYMLINKS);
+	if (inside.root < 0 || !is_procfs(inside.root)) {
+		if (inside.root >= 0)
+			close(inside.root);
+		say(init, "/proc is not the proc file system that was mounted there");
+		return IN_WORDS;
+	}
+	fd = inroot_open(&inside, path + 5, 0);
+	close(inside.root);
+	return fd;
 }
 
 /* mount(2) on a relative path of a directory, which is the working directory meanwhile. */

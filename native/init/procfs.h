@@ -13,4 +13,9 @@ int procfs_mount(int source_fd, const char *source, int target, const char *fsty
  * /proc/self/attr later would write to a file of the image. `source`: what is mounted, -1 for a new file system. */
 int procfs_check_target(struct init *init, int target, const char *path, const char *fstype, int source);
 
+/* inroot_open() of what shall be hidden or protected. Below the proc that the plan has mounted on /proc it is looked
+ * for in that and nowhere else: whoever shares the rootfs may exchange the directory /proc for another or a symlink
+ * meanwhile, so that something else is hidden instead (CVE-2019-19921). */
+int procfs_protected(struct init *init, const char *path);
+
 #endif

@@ -8,6 +8,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "inroot.h"
 #include "procfs.h"
 
 int procfs_mount(int source_fd, const char *source, int target, const char *fstype, unsigned long flags, const char *data)
@@ -27,6 +28,11 @@ int procfs_check_target(struct init *init, int target, const char *path, const c
 	(void)fstype;
 	(void)source;
 	return 0;
+}
+
+int procfs_protected(struct init *init, const char *path)
+{
+	return inroot_open(init, path, 0);
 }
 
 int op_sysctl(struct init *init, const struct op_sysctl *op)

@@ -1,0 +1,122 @@
+"""Every kind of operation is watched: a runtime that leaves it out of its plans fails a test of this folder.
+
+Each row is run twice, in a pytest of its own: against the runtime as it is, where the test has to pass, and against
+one without the operation (tests/faults.py), where it has to fail.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ocirun.plan import ops, parent  # noqa: F401 - parent adds its own operations to FIELDS
+
+HERE = Path(__file__).parent
+
+# The cheapest test that asserts what the operation is for.
+WATCHED = {
+    "become_root": "test_namespaces.py::test_user_namespace",
+    "bind": "test_filesystem.py::test_bind_mounts",
+    "bind_device": "test_namespaces.py::test_user_namespace",
+    "bounding": "test_process.py::test_all_five_capability_sets",
+    "cgroup_create": "test_cgroup.py::test_joined_everywhere_and_removed",
+    "cgroup_write": "test_cgroup.py::test_memory_cpu_and_pids",
+    "chdir": "test_process.py::test_cwd",
+    "chroot": "test_filesystem.py::test_without_a_mount_namespace",
+    "clone": "test_namespaces.py::test_new_ones",
+    "console": "test_terminal.py::test_console_socket",
+    "domainname": "test_namespaces.py::test_domainname",
+    "enter_root": "test_filesystem.py::test_root_path",
+    "exec": "test_process.py::test_args",
+    "find_executable": "test_process.py::test_executable_from_path",
+    "gid_map": "test_namespaces.py::test_user_namespace",
+    "hook": "test_hooks.py::test_order_over_a_life",
+    "hostname": "test_namespaces.py::test_hostname_and_domainname",
+    "join_cgroup": "test_cgroup.py::test_joined_everywhere_and_removed",
+    "keyring": "test_process.py::test_keyring",
+    "link_up": "test_namespaces.py::test_new_ones",
+    "map_ids": "test_namespaces.py::test_user_namespace",
+    "mask": "test_filesystem.py::test_masked_and_readonly_paths",
+    "mkdir": "test_process.py::test_cwd",
+    "mknod": "test_filesystem.py::test_default_devices_and_links",
+    "mount": "test_filesystem.py::test_default_mounts",
+    "mount_root": "test_filesystem.py::test_root_path",
+    "mounts_ready": "test_hooks.py::test_order_over_a_life",
+    "move_root": "test_filesystem.py::test_no_pivot",
+    "new_session": "test_namespaces.py::test_none_but_mount",
+    "no_new_privs": "test_process.py::test_no_new_privileges",
+    "oom_score_adj": "test_process.py::test_oom_score_adj",
+    "open": "test_namespaces.py::test_several_joined_at_once",
+    "open_tree": "test_namespaces.py::test_user_namespace_with_what_root_must_do",
+    "own_stdio": "test_process.py::test_stdio_belongs_to_the_user",
+    "pivot_root": "test_filesystem.py::test_root_path",
+    "propagation": "test_filesystem.py::test_the_hosts_mounts_stay_out",
+    "readonly": "test_filesystem.py::test_masked_and_readonly_paths",
+    "ready": "test_lifecycle.py::test_state_document",
+    "reopen_dev_null": "test_security.py::test_stdio_of_dev_null",
+    "reset_affinity": "test_callers.py::test_affinity_of_the_caller",
+    "root_here": "test_filesystem.py::test_without_a_mount_namespace",
+    "root_propagation": "test_filesystem.py::test_rootfs_propagation",
+    "root_readonly": "test_filesystem.py::test_root_readonly",
+    "seccomp": "test_seccomp.py::test_one_errno_for_one_call",
+    "set_capabilities": "test_process.py::test_all_five_capability_sets",
+    "set_rlimit": "test_process.py::test_rlimits",
+    "set_user": "test_process.py::test_user_with_groups_and_umask",
+    "setattr": "test_filesystem.py::test_cgroup_mount",
+    "setns": "test_namespaces.py::test_several_joined_at_once",
+    "symlink": "test_filesystem.py::test_default_devices_and_links",
+    "sysctl": "test_namespaces.py::test_sysctl",
+    "time_offset": "test_namespaces.py::test_time",
+    "uid_map": "test_namespaces.py::test_user_namespace",
+    "umask": "test_process.py::test_user_with_groups_and_umask",
+    "unshare": "test_namespaces.py::test_new_ones",
+    "use_root": "test_exec.py::test_a_process_like_the_first",
+    "wait_start": "test_lifecycle.py::test_create_waits_and_start_returns_after_the_exec",
+}
+
+# Cannot be seen on every machine: tested where it can.
+ELSEWHERE = {
+    "raise_rlimit": "needs CAP_SYS_RESOURCE: tests/native, and test_process.py::test_rlimits in the virtual machine",
+    "setgroups_deny": "for ordinary users, whom these rows are not run as: test_callers.py",
+    "cgroup_devices": "cgroup v2: tests/cgroup, and test_cgroup.py::test_device_rules_in_the_kernel in the virtual machine",
+}
+
+
+def test_the_table_has_every_operation() -> None:
+    assert sorted(WATCHED | ELSEWHERE) == sorted(ops.FIELDS)
+
+
+def runs(program: str, test: str) -> bool:
+    """Whether the test passes with that runtime."""
+    command = [str(Path(sys.prefix, "bin", "pytest")), "-q", "-x", "-p", "no:cacheprovider", str(HERE / test)]
+    environ = os.environ | {"OCIRUN_TEST_RUNTIME": program}
+    result = subprocess.run(command, cwd=HERE.parents[1], env=environ, capture_output=True, text=True, check=False)
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    return result.returncode == 0
+
+
+@pytest.mark.parametrize("test", sorted(set(WATCHED.values())))
+def test_without_a_fault(test: str, door: Path) -> None:
+    """The tests' own front door changes nothing by itself."""
+    assert runs(str(door), test)
+
+
+@pytest.mark.parametrize("operation", sorted(WATCHED))
+def test_left_out(operation: str, door: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCIRUN_TEST_FAULT", f"without:{operation}")
+    assert not runs(str(door), WATCHED[operation])
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Path:
+    """A program `ocirun` with the fault that OCIRUN_TEST_FAULT names."""
+    program = tmp_path / "ocirun"
+    faults = HERE.parent / "faults.py"
+    fault = '"${OCIRUN_TEST_FAULT:-list:/dev/null}"'
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {faults} {fault} ocirun "$@"\n')
+    program.chmod(0o755)
+    return program
