@@ -27,7 +27,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "start": (),
     "state": (),
     "kill": (),
-    "delete": ("cgroup.v1", "cgroup.v2"),
+    "delete": (),
     "list": (),
     "ps": (),
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import posix
 
-from .errors import Error, HostError, UsageError
-from .procfs import is_alive, process_stat
+from .errors import Error, UsageError
+from .procfs import process_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,11 +59,13 @@ class Process:
         except ProcessLookupError:
             return True
         try:
-            if not is_alive(self.pid, self._start):
+            if process_stat(self.pid)[1] != self._start:
                 return True
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             return bool(poll.poll(None if timeout is None else timeout * 1000))
+        except ProcessLookupError:
+            return True
         finally:
             posix.close(pidfd)
 
@@ -174,8 +176,8 @@ class Container:
         delete(self.root, self.id, force, warn)
         try:
             self._init.wait(0)  # it was our child: leave no zombie
-        except TimeoutError:
-            raise HostError(f"process {self.pid} outlived its container") from None
+        except TimeoutError:  # it is in its exit, until processes of `exec` are waited for (see procfs.process_stat)
+            pass
 
 
 class Runtime:

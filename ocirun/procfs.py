@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posix
 
+_PF_EXITING = 4  # of the kernel's include/linux/sched.h, never changed
+
 
 def read_file(path: str) -> bytes:
     """A whole file.
@@ -35,10 +37,12 @@ def clean(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def process_stat(pid: int) -> tuple[str, int]:
-    """The state letter ("R", "S", "Z" ...) and the start time, in clock ticks since boot.
+def process_stat(pid: int) -> tuple[bool, int]:
+    """Whether the process is alive, and its start time in clock ticks since boot.
 
-    The start time tells a process from a later one with the same pid.
+    The start time tells a process from a later one with the same pid. Zombies are dead, and so is who has begun to
+    exit: the first process of a pid namespace stays in its exit until all others have been reaped, those that were
+    put there from outside by whoever did that, which can take any time.
 
     :raises ProcessLookupError: no such process
     """
@@ -47,18 +51,17 @@ def process_stat(pid: int) -> tuple[str, int]:
     except FileNotFoundError:
         raise ProcessLookupError(pid) from None
     fields = stat[stat.rindex(b")") + 2 :].split()
-    return fields[0].decode(), int(fields[19])
+    return fields[0] not in (b"Z", b"X") and not int(fields[6]) & _PF_EXITING, int(fields[19])
 
 
 def is_alive(pid: int, start_time: int) -> bool:
-    """Whether that very process exists and is not a zombie.
+    """Whether that very process is alive.
 
     Asked of /proc, because kill(pid, 0) says nothing of zombies, and EPERM for the living.
     """
     if pid <= 0:
         return False
     try:
-        state, started = process_stat(pid)
+        return process_stat(pid) == (True, start_time)
     except ProcessLookupError:
         return False
-    return started == start_time and state not in "ZX"

@@ -42,7 +42,7 @@ class State(Record):
     def document(self) -> str:
         """The JSON text that `ocirun state` prints."""
         return (
-            f'{{\n  "ociVersion": "{SPEC_VERSION}",\n  "id": {json_string(self.id)},\n  "pid": {self.pid},\n'
+            f'{{\n  "ociVersion": "{SPEC_VERSION}",\n  "id": "{self.id}",\n  "pid": {self.pid},\n'
             f'  "status": "{self.status}",\n  {self.document_tail}'
         )
 

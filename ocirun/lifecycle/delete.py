@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DEATH = 10_000  # milliseconds that a killed PID 1 gets
+_LOOK = 100  # after so many it may be in its exit, and stay there (see is_alive)
 
 
 def delete(root: str, id: str, force: bool = False, warn: Callable[[Error], None] | None = None) -> None:
@@ -106,8 +107,10 @@ def _kill_all(entry: store.Entry) -> None:
         if pidfd >= 0:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
-            if not poll.poll(_DEATH):
-                raise HostError("container init still running")
+            for _ in range(_DEATH // _LOOK):
+                if poll.poll(_LOOK) or not is_alive(entry.pid, entry.start):
+                    return
+            raise HostError("container init still running")
     finally:
         if pidfd >= 0:
             posix.close(pidfd)

@@ -128,6 +128,25 @@ def test_exec(runtime: ocirun.Runtime, bundle: Workshop, scratch: Path) -> None:
     container.delete(force=True)
 
 
+def test_delete_with_a_process_of_exec_that_nobody_has_waited_for(runtime: ocirun.Runtime, bundle: Workshop) -> None:
+    """Its zombie keeps PID 1 in its exit: that is no reason to refuse."""
+    made = bundle("pause")
+    container = runtime.create(made.id, written(made))
+    container.start()
+    process = container.exec(["/probe", "pause"])
+    container.kill(9)
+    harness.eventually(lambda: container.state().status == "stopped", "it is stopped")
+    container.delete()
+    assert process.wait(5) == 137
+    assert container.wait(5) == 137
+    container = runtime.create(made.id, written(made))
+    container.start()
+    process = container.exec(["/probe", "pause"])
+    container.delete(force=True)
+    assert process.wait(5) == 137
+    assert container.wait(5) == 137
+
+
 def test_a_container_of_another_process(runtime: ocirun.Runtime, bundle: Workshop) -> None:
     """It can be used in every way, but its exit code is not ours to know."""
     made = bundle("exit", "3")
