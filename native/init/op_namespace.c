@@ -70,7 +70,8 @@ int op_setns(struct init *init, const struct op_setns *op)
 	fd = slot_fd(init, op->slot);
 	if (fd < 0)
 		return fd;
-	init->put_off[op->slot] = false;
+	if (op->attempt == 2) /* not by a record between the two: a pidfd is the slot of several */
+		init->put_off[op->slot] = false;
 	if (setns(fd, (int)op->flags) < 0) {
 		if (errno != EPERM || op->attempt != 1)
 			return -errno;

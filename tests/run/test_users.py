@@ -1,0 +1,237 @@
+"""Started by an ordinary user, and by root of somebody else's user namespace."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import harness
+import pytest
+from harness import Bundle, Runtime, Workshop, eventually, mounts, reap
+
+USER = 7777
+AS_USER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+AS_ROOT_OF_A_NAMESPACE = ["unshare", "--user", "--map-root-user"]
+
+
+@pytest.fixture
+def users(runtime: Runtime) -> Runtime:
+    """A --root that the user owns."""
+    runtime.root.mkdir(mode=0o700)
+    os.chown(runtime.root, USER, USER)
+    return runtime
+
+
+def give(made: Bundle, owner: int = USER) -> None:
+    """The bundle belongs to the user."""
+    made.write()
+    for directory, names, files in os.walk(made.path):
+        for name in (".", *names, *files):
+            os.chown(os.path.join(directory, name), owner, owner, follow_symlinks=False)
+
+
+def rootless(made: Bundle, mapped: bool = True) -> None:
+    """What an ordinary user may have: no cgroup, and (mapped) his own id as root."""
+    del made.linux["cgroupsPath"], made.linux["resources"]
+    made.without_namespace("cgroup")
+    if mapped:
+        made.namespace("user")
+        made.linux["uidMappings"] = [{"containerID": 0, "hostID": USER, "size": 1}]
+        made.linux["gidMappings"] = [{"containerID": 0, "hostID": USER, "size": 1}]
+
+
+def as_user(runtime: Runtime, verb: str, made: Bundle, *words: str, prefix: list[str] = AS_USER) -> harness.Result:
+    give(made)
+    return runtime(verb, "--bundle", str(made.path), *words, made.id, prefix=prefix)
+
+
+def check_report(report: Any) -> None:
+    assert report["uid"] == report["gid"] == [0, 0, 0]
+    assert report["uid_map"].split() == ["0", str(USER), "1"]
+    assert report["setgroups"] == "deny\n"
+    assert report["hostname"] == "probed"
+    assert report["lo"] == "up"
+    assert report["pid"] == 1
+    assert report["no_new_privs"] == 1
+    assert sorted(report["fds"]) == ["0", "1", "2"]
+    assert int(report["capabilities"]["effective"], 16) == harness.capability_mask(["AUDIT_WRITE", "KILL", "NET_BIND_SERVICE"])
+    for name, minor in (("null", 3), ("zero", 5), ("full", 7), ("urandom", 9)):
+        stat = report["trees"]["/dev"][name]["stat"]
+        assert (stat["type"], stat["major"], stat["minor"]) == ("c", 1, minor)
+    assert report["writes"]["/dev/null"] == ""
+    assert {"/proc", "/dev", "/sys", "/dev/null"} <= mounts(report).keys()
+
+
+def test_a_single_mapping(users: Runtime, bundle: Workshop) -> None:
+    made = bundle("report", "tree=/dev", "write=/dev/null", "write=/etc")
+    rootless(made)
+    made.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
+    made.process["oomScoreAdj"] = 500
+    made.linux["maskedPaths"] = ["/proc/keys"]
+    made.linux["readonlyPaths"] = ["/proc/sys"]
+    report = as_user(users, "run", made).json
+    check_report(report)
+    assert report["rlimits"]["RLIMIT_NOFILE"] == [100, 200]
+    assert report["oom_score_adj"].strip() == "500"
+    assert report["writes"]["/etc"] == "", "the user's own files are root's in there"
+
+
+def test_a_whole_life(users: Runtime, bundle: Workshop, scratch: Path) -> None:
+    made = bundle("trap", "/seen")
+    rootless(made)
+    as_user(users, "create", made).ok()
+    state = users("state", made.id, prefix=AS_USER).json
+    assert state["status"] == "created"
+    pid = state["pid"]
+    assert Path(f"/proc/{pid}").stat().st_uid in (0, USER)
+    users("start", made.id, prefix=AS_USER).ok()
+    seen = made.rootfs / "seen"
+    eventually(lambda: seen.exists() and "ready" in seen.read_text(), "ready")
+    report = users("exec", made.id, "/probe", "report", prefix=AS_USER).json
+    assert report["uid"] == [0, 0, 0]
+    assert report["namespaces"]["user"] == os.readlink(f"/proc/{pid}/ns/user")
+    assert report["namespaces"]["mnt"] == os.readlink(f"/proc/{pid}/ns/mnt")
+    listed = users("list", "--format", "json", prefix=AS_USER).json
+    assert [one["id"] for one in listed] == [made.id]
+    users("kill", made.id, "USR1", prefix=AS_USER).ok()
+    eventually(lambda: "10" in seen.read_text().split(), "the signal")
+    users("kill", made.id, "KILL", prefix=AS_USER).ok()
+    assert reap(pid) == 137
+    users("delete", made.id, prefix=AS_USER).ok()
+
+
+def test_hooks(users: Runtime, bundle: Workshop) -> None:
+    made = bundle("true")
+    rootless(made)
+    script = f"id -u > {made.path}/seen-$0; cat > {made.path}/state-$0"
+    made.config["hooks"] = {
+        kind: [{"path": "/bin/sh", "args": ["sh", "-c", script, kind], "env": ["PATH=/usr/bin:/bin"]}]
+        for kind in ("createRuntime", "createContainer", "poststop")
+    }
+    as_user(users, "run", made).ok()
+    assert (made.path / "seen-createRuntime").read_text() == f"{USER}\n"
+    assert (made.path / "seen-createContainer").read_text() == "0\n", "in the container's user namespace"
+    assert json.loads((made.path / "state-poststop").read_text())["status"] == "stopped"
+
+
+def test_what_is_refused(users: Runtime, bundle: Workshop) -> None:
+    """Told with the reason, and nothing is left."""
+    made = bundle("true")
+    rootless(made, mapped=False)
+    as_user(users, "run", made).failed()  # no user namespace: nothing is allowed
+    made = bundle("true")
+    rootless(made)
+    made.linux["uidMappings"] = [{"containerID": 0, "hostID": USER + 1, "size": 1}]
+    as_user(users, "run", made).failed()
+    made = bundle("true")
+    rootless(made)
+    made.linux["cgroupsPath"] = f"/{made.id}"
+    made.linux["resources"] = {"pids": {"limit": 10}}
+    as_user(users, "run", made).failed("cgroup")
+    assert not list(users.root.glob("[!@]*"))
+
+
+@pytest.fixture
+def subordinate_ids(scratch: Path, leftovers: harness.Leftovers) -> Iterator[None]:
+    """The user exists and has ranges of ids: for this process's mount namespace, and its children, alone."""
+    texts = {
+        "passwd": Path("/etc/passwd").read_text() + f"prober:x:{USER}:{USER}::/:/bin/sh\n",
+        "group": Path("/etc/group").read_text() + f"prober:x:{USER}:\n",
+        "subuid": f"prober:200000:65536\n{USER}:200000:65536\n",
+        "subgid": f"prober:200000:65536\n{USER}:200000:65536\n",
+    }
+    bound = []
+    try:
+        for name, text in texts.items():
+            if not Path("/etc", name).exists():
+                pytest.skip(f"no /etc/{name} that could be covered")
+            (scratch / name).write_text(text)
+            (scratch / name).chmod(0o644)
+            harness.mount(str(scratch / name), f"/etc/{name}", None, 4096)  # MS_BIND
+            bound.append(name)
+        yield
+    finally:
+        for name in bound:
+            harness.unmount(f"/etc/{name}")
+
+
+# newuidmap is a set-user-ID program: the bounding set must leave it its capabilities.
+AS_PROBER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+
+
+def test_ranges_by_newuidmap(users: Runtime, bundle: Workshop, subordinate_ids: None) -> None:
+    made = bundle("report", "tree=/dev", "write=/dev/null")
+    rootless(made)
+    ranges = [{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 200000, "size": 65536}]
+    made.linux["uidMappings"] = made.linux["gidMappings"] = ranges
+    groups = [] if users.name == "runc" else [5, 6]  # 1.1.5 allows none to an ordinary user
+    made.process["user"] = {"uid": 1000, "gid": 1000, "additionalGids": groups}
+    report = as_user(users, "run", made, prefix=AS_PROBER).json
+    assert [line.split() for line in report["uid_map"].splitlines()] == [["0", str(USER), "1"], ["1", "200000", "65536"]]
+    assert report["uid"] == [1000] * 3
+    assert sorted(report["groups"]) == groups
+    assert report["setgroups"] == "allow\n"
+    # What is not granted.
+    made = bundle("true")
+    rootless(made)
+    made.linux["uidMappings"] = made.linux["gidMappings"] = [
+        {"containerID": 0, "hostID": USER, "size": 1},
+        {"containerID": 1, "hostID": 300000, "size": 65536},
+    ]
+    as_user(users, "run", made, prefix=AS_PROBER).failed("newuidmap")
+
+
+def test_root_in_a_user_namespace(users: Runtime, bundle: Workshop) -> None:
+    """`unshare -r`: a container without a user namespace of its own. Nothing of the host is root's here."""
+    made = bundle("report", "tree=/dev", "write=/dev/null", "write=/etc")
+    rootless(made, mapped=False)
+    os.chown(users.root, USER, USER)
+    report = as_user(users, "run", made, prefix=[*AS_PROBER, *AS_ROOT_OF_A_NAMESPACE]).json
+    check_report(report)
+
+
+def test_root_of_the_host_in_a_user_namespace(runtime: Runtime, bundle: Workshop) -> None:
+    """The same by root: files and cgroups are ours by their owner, and yet most is refused."""
+    made = bundle("report", "tree=/dev", "write=/dev/null")
+    rootless(made, mapped=False)
+    made.write()
+    report = runtime("run", "--bundle", str(made.path), made.id, prefix=AS_ROOT_OF_A_NAMESPACE).json
+    assert report["uid_map"].split() == ["0", "0", "1"]
+    assert report["uid"] == [0, 0, 0]
+    assert report["trees"]["/dev"]["null"]["stat"]["type"] == "c"
+
+
+def test_nested_in_a_namespace_with_its_own_user_namespace(users: Runtime, bundle: Workshop) -> None:
+    """unshare -r, and in it a container with a user namespace."""
+    made = bundle("report", "tree=/dev", "write=/dev/null")
+    rootless(made)
+    made.linux["uidMappings"] = made.linux["gidMappings"] = [{"containerID": 0, "hostID": 0, "size": 1}]
+    report = as_user(users, "run", made, prefix=[*AS_PROBER, *AS_ROOT_OF_A_NAMESPACE]).json
+    assert report["uid"] == [0, 0, 0]
+    assert report["uid_map"].split() == ["0", "0", "1"]
+    assert report["lo"] == "up"
+
+
+def test_a_life_in_a_user_namespace(users: Runtime, bundle: Workshop) -> None:
+    """All commands in one such namespace, which lives as long as its shell."""
+    made = bundle("pause")
+    rootless(made, mapped=False)
+    give(made)
+    command = f"{users.program} --root {users.root}"
+    script = (
+        f"set -e; {command} create -b {made.path} {made.id} </dev/null >/dev/null 2>&1; {command} start {made.id}; "
+        f"{command} exec {made.id} /probe report; {command} kill {made.id} KILL; "
+        f"while {command} state {made.id} | grep -q running; do sleep 0.01; done; {command} delete {made.id}"
+    )
+    prefix = [*AS_PROBER, *AS_ROOT_OF_A_NAMESPACE, "sh", "-c", script]
+    read, write = os.pipe()
+    pid = os.posix_spawnp(prefix[0], prefix, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)])
+    os.close(write)
+    with os.fdopen(read) as file:
+        report = json.loads(file.read())
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert report["uid"] == [0, 0, 0]
+    assert report["hostname"] == "probed"
