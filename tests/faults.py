@@ -3,8 +3,9 @@
     python faults.py FAULT ocirun ARGUMENTS...
 
 FAULT is `fail:STEP` (an error is raised), `kill:STEP` (the process dies as by SIGKILL), `init-fail:OPERATION` or
-`init-kill:OPERATION` (the tests' build of the init does so at that operation, a name or an index of the plan), or
-`list:FILE`, which only writes down the steps that are reached. The program's name stays the one that is given.
+`init-kill:OPERATION` (the tests' build of the init does so at that operation, a name or an index of the plan),
+`without:OPERATION` (all operations of that name are left out of the plan), or `list:FILE`, which only writes down the
+steps that are reached. The program's name stays the one that is given.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-sys.path.insert(0, str(REPOSITORY / "tests"))
+if TYPE_CHECKING:
+    from ocirun.plan.build import Plan
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from ocirun import steps  # noqa: E402
 from ocirun.errors import HostError  # noqa: E402
@@ -34,7 +37,9 @@ def arrange(kind: str, where: str) -> None:
         elif step == where:
             raise HostError(f"test fault at {step}")
 
-    if kind.startswith("init-"):
+    if kind == "without":
+        leave_out(where)
+    elif kind.startswith("init-"):
         from initdriver import build_init
 
         from ocirun import launch
@@ -43,6 +48,20 @@ def arrange(kind: str, where: str) -> None:
         launch.ENVIRONMENT = (f"OCIRUN_INIT_{kind.removeprefix('init-').upper()}={where}".encode(),)
     else:
         steps.reach = reach
+
+
+def leave_out(name: str) -> None:
+    """Run every plan without the operations of that name."""
+    from ocirun.launch import Launch
+    from ocirun.record import replace
+
+    whole = Launch.__init__
+
+    def reduced(self: Launch, plan: Plan, *arguments: Any) -> None:
+        kept = tuple(operation for operation in plan.operations if operation.name != name)
+        whole(self, replace(plan, operations=kept), *arguments)
+
+    Launch.__init__ = reduced  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

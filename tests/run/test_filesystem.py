@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -362,11 +363,11 @@ def test_without_a_mount_namespace(runtime: Runtime, bundle: Workshop) -> None:
     made.linux["namespaces"] = [{"type": "pid"}]
     made.config["mounts"] = []
     del made.config["hostname"]
-    result = runtime.run(made.args("echo", "there"))
-    if result.code == 0:
-        assert result.out == "there\n"
-    else:
-        assert result.error
+    result = runtime.run(made.args("report", "path=/probe"))
+    if runtime.name == "runc":  # it refuses
+        assert result.code == 1
+        return
+    assert result.json["paths"]["/probe"]["stat"]["ino"] == (made.rootfs / "probe").stat().st_ino
 
 
 def test_the_hosts_mounts_stay_out(runtime: Runtime, bundle: Workshop) -> None:
@@ -376,3 +377,36 @@ def test_the_hosts_mounts_stay_out(runtime: Runtime, bundle: Workshop) -> None:
     assert "user:x:1000" in report["paths"]["/../../../etc/passwd"]["content"]
     lines: list[Any] = report["mountinfo"].splitlines()
     assert len(lines) == 7
+
+
+def test_no_mount_reaches_a_host_whose_mounts_are_shared(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
+    """As systemd leaves them: a mount below a shared one would appear at all its peers, and stay there."""
+    source, before, after = scratch / "source", scratch / "before", scratch / "after"
+    source.mkdir()
+    script = (
+        f"mount -t tmpfs tmpfs {source} && mkdir {source}/inner && cat /proc/self/mountinfo > {before};"
+        f'"$@"; code=$?; cat /proc/self/mountinfo > {after}; exit $code'
+    )
+    made = bundle("true")
+    made.mount("/source", "bind", str(source), "bind")
+    made.mount("/source/inner", "tmpfs", "tmpfs")
+    runtime.run(made, prefix=["unshare", "--mount", "--propagation", "shared", "sh", "-c", script, "sh"]).ok()
+    assert after.read_text() == before.read_text()
+    before.unlink()
+    after.unlink()
+
+
+@pytest.mark.differs("keeps the host's device open")
+def test_dev_null_as_stdio_is_the_containers(runtime: Runtime, bundle: Workshop) -> None:
+    """The host's device would keep the host's /dev busy, and is nothing that the container can open again."""
+    made = bundle("report", "path=/dev/null", "to=/tmp/report")
+    null = os.open("/dev/null", os.O_RDWR)
+    try:
+        runtime.run(made, stdin=null, stdout=null, stderr=null).ok()
+    finally:
+        os.close(null)
+    report = json.loads((made.rootfs / "tmp" / "report").read_text())
+    device = report["paths"]["/dev/null"]["stat"]
+    for fd in ("0", "1", "2"):
+        found = report["fds"][fd]["stat"]
+        assert (found["dev"], found["ino"]) == (device["dev"], device["ino"])
