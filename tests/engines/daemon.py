@@ -151,3 +151,8 @@ def limit(name: str, v1: str, v2: str) -> str:
         return (root / name / v2).read_text().strip()
     controller, _, file = v1.partition("/")
     return (root / controller / name / file).read_text().strip()
+
+
+def containers(root: Path) -> list[str]:
+    """The containers that a runtime has in its state directory; @ begins what is none, as ocirun's cache."""
+    return [name for name in os.listdir(root) if not name.startswith("@")] if root.exists() else []

@@ -67,6 +67,19 @@ class Terminal:
         if self.process is not None:
             self.process.send_signal(signal.SIGWINCH)
 
+    def resize_for_shell(self, rows: int, columns: int, timeout: float = 60) -> None:
+        """Make it another size, until the shell in it sees that: a client may show the prompt before it listens for
+        SIGWINCH."""
+        deadline = time.monotonic() + timeout
+        while True:
+            self.resize(rows, columns)
+            self.type("stty size\n")
+            size = self.expect(r"\n([0-9]+ [0-9]+)\n").group(1)
+            if size == f"{rows} {columns}":
+                return
+            assert time.monotonic() < deadline, f"the size is still {size}"
+            time.sleep(0.1)
+
     def wait(self, timeout: float = 60) -> int:
         """The exit code of the program, with all that it has shown before read."""
         assert self.process is not None

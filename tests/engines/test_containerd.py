@@ -12,7 +12,7 @@ from pathlib import Path
 
 import busybox
 import pytest
-from daemon import Daemon, limit, territory
+from daemon import Daemon, containers, limit, territory
 from terminal import Terminal, spawn
 
 NAMESPACE = "ocirun-tests"
@@ -98,8 +98,7 @@ def nothing_left(containerd: Containerd) -> Iterator[None]:
         containerd.ctr("task", "rm", "--force", id, code=None)
         containerd.ctr("container", "rm", id, code=None)
     assert containerd.ctr("container", "ls", "--quiet").stdout == ""
-    directory = containerd.root / NAMESPACE
-    assert not directory.exists() or os.listdir(directory) == []
+    assert containers(containerd.root / NAMESPACE) == []
 
 
 @pytest.fixture
@@ -194,9 +193,7 @@ def test_terminal(containerd: Containerd, id: str) -> None:
         shell.expect("# ")
         shell.type("tty; stty size\n")
         shell.expect("/dev/(pts/[0-9]+|console)\n24 80\n")
-        shell.resize(50, 132)
-        shell.type("sleep 0.3; stty size\n")
-        shell.expect("\n50 132\n")
+        shell.resize_for_shell(50, 132)
         shell.type("sleep 1000\n")
         time.sleep(0.5)
         shell.type("\x03")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon import territory
+from daemon import containers, territory
 from terminal import ConsoleSocket, Terminal, spawn
 
 GROUP = "ocirun-tests-debian"
@@ -116,7 +116,7 @@ def machine(runtime: str, domain: Path, debian: Path, request: pytest.FixtureReq
     yield result
     result("delete", "--force", result.id, code=None)
     subprocess.run(["umount", str(bundle / "rootfs")], check=True)
-    assert os.listdir(domain / "state") == []
+    assert containers(domain / "state") == []
 
 
 def configure(machine: Machine, **process: object) -> None:
@@ -145,9 +145,7 @@ def session(shell: Terminal) -> None:
     shell.expect("@ ")
     shell.type("kill %1; wait; echo done\n")
     shell.expect("\ndone\n")
-    shell.resize(40, 120)
-    shell.type("sleep 0.2; stty size\n")
-    shell.expect("\n40 120\n")
+    shell.resize_for_shell(40, 120)
     shell.type("exit 3\n")
 
 

@@ -36,13 +36,20 @@ PACKAGES = [
 ]  # fmt: skip
 
 # The only modules between the firmware and the root file system.
-BOOT_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "ext4"]
+BOOT_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "ext4", "overlay"]
 
-# Units that only cost boot time in a machine that lives for minutes.
+# Units that only cost boot time in a machine that lives for minutes. Without udev there are the devices that the
+# kernel and the initramfs make, which is all that is needed, and not the modules for the others.
 MASKED = [
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer", "e2scrub_all.timer",
     "e2scrub_reap.service", "systemd-timesyncd.service", "systemd-networkd.service", "getty@tty1.service",
     "serial-getty@ttyS0.service", "containerd.service", "systemd-update-utmp.service", "systemd-firstboot.service",
+    "systemd-udevd.service", "systemd-udev-trigger.service", "systemd-udevd-kernel.socket",
+    "systemd-udevd-control.socket", "proc-sys-fs-binfmt_misc.automount", "systemd-binfmt.service", "ldconfig.service",
+    "systemd-journal-catalog-update.service", "systemd-update-done.service", "systemd-journal-flush.service",
+    "systemd-logind.service", "systemd-user-sessions.service", "systemd-hostnamed.socket", "systemd-sysext.socket",
+    "systemd-tmpfiles-clean.timer", "systemd-random-seed.service", "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount", "modprobe@.service", "systemd-modules-load.service",
 ]  # fmt: skip
 
 # The second disk is a tar archive of /srv/tests: the runtime, the tests and `start`.
