@@ -1,0 +1,161 @@
+"""Every word of a mount's options that is not for its file system: what the kernel has made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import harness
+import pytest
+from harness import Runtime, Workshop, mounts
+
+from ocirun.plan.tables import EXTENSIONS, FLAGS, PROPAGATION, RECURSIVE
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOSYMFOLLOW = 1, 2, 4, 8, 256
+MS_NOATIME, MS_NODIRATIME, MS_STRICTATIME, MS_SHARED = 1 << 10, 1 << 11, 1 << 24, 1 << 20
+ATIMES = {"relatime", "noatime"}  # neither in mountinfo is strictatime
+
+# A source whose mounts have only what is usual, and one that has everything that can be cleared.
+USUAL = {"rw", "relatime"}
+STRICT = {"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow"}
+
+# Option -> the options that mountinfo shows then, of a bind of the usual source and of the strict one.
+OF_ONE_MOUNT: dict[str, tuple[set[str], set[str]]] = {
+    "ro": (USUAL - {"rw"} | {"ro"}, STRICT),
+    "rw": (USUAL, STRICT - {"ro"} | {"rw"}),
+    "nosuid": (USUAL | {"nosuid"}, STRICT),
+    "suid": (USUAL, STRICT - {"nosuid"}),
+    "nodev": (USUAL | {"nodev"}, STRICT),
+    "dev": (USUAL, STRICT - {"nodev"}),
+    "noexec": (USUAL | {"noexec"}, STRICT),
+    "exec": (USUAL, STRICT - {"noexec"}),
+    "nodiratime": (USUAL | {"nodiratime"}, STRICT),
+    "diratime": (USUAL, STRICT - {"nodiratime"}),
+    "nosymfollow": (USUAL | {"nosymfollow"}, STRICT),
+    "symfollow": (USUAL, STRICT - {"nosymfollow"}),
+    "noatime": (USUAL - ATIMES | {"noatime"}, STRICT),
+    "atime": (USUAL, STRICT - ATIMES | {"relatime"}),
+    "relatime": (USUAL, STRICT - ATIMES | {"relatime"}),
+    "norelatime": (USUAL, STRICT),  # there is nothing to clear, see tables.RECURSIVE
+    "strictatime": (USUAL - ATIMES, STRICT - ATIMES),
+    "nostrictatime": (USUAL, STRICT - ATIMES | {"relatime"}),
+    "defaults": (USUAL, STRICT),
+}
+RECURSIVELY = {f"r{option}": wanted for option, wanted in OF_ONE_MOUNT.items() if f"r{option}" in RECURSIVE}
+
+# Options of a new tmpfs -> what its file system shows of them in mountinfo.
+OF_A_FILE_SYSTEM: dict[tuple[str, ...], set[str]] = {
+    (): set(),
+    ("sync",): {"sync"},
+    ("sync", "async"): set(),
+    ("dirsync",): {"dirsync"},
+    ("mand",): {"mand"},
+    ("mand", "nomand"): set(),
+    ("lazytime",): {"lazytime"},
+    ("lazytime", "nolazytime"): set(),
+    # Not shown; but tmpfs knows no such words, and would refuse them.
+    ("silent",): set(),
+    ("silent", "loud"): set(),
+    ("iversion",): set(),
+    ("iversion", "noiversion"): set(),
+}
+VISIBLE = {"sync", "dirsync", "mand", "lazytime"}
+
+
+@pytest.fixture
+def sources(scratch: Path, leftovers: harness.Leftovers) -> Iterator[dict[str, Path]]:
+    """Two mounts of the host, each with another below it."""
+    strict = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW | MS_NOATIME | MS_NODIRATIME
+    found = {name: scratch / name for name in ("usual", "strict")}
+    for path in found.values():
+        path.mkdir()
+        harness.mount("source", str(path), "tmpfs")
+        (path / "sub").mkdir()
+    harness.mount("below", str(found["usual"] / "sub"), "tmpfs")
+    harness.mount("below", str(found["strict"] / "sub"), "tmpfs", strict)
+    harness.mount("", str(found["strict"]), None, 4096 | 32 | strict)  # MS_BIND | MS_REMOUNT: of the mount alone
+    yield found
+    for path in found.values():
+        harness.unmount(str(path))
+
+
+def test_the_tables_are_whole() -> None:
+    """The rest is in test_filesystem.py, and below."""
+    of_a_file_system = {word for words in OF_A_FILE_SYSTEM for word in words}
+    assert {*OF_ONE_MOUNT, *of_a_file_system, "bind", "rbind", "remount"} == set(FLAGS)
+    assert set(RECURSIVELY) == set(RECURSIVE)
+
+
+@pytest.mark.ocirun  # runc 1.1.5 does not know all of them, and clears by mount(2) what the source has
+@pytest.mark.parametrize("recursive", [False, True])
+@pytest.mark.parametrize("which", [0, 1], ids=["usual", "strict"])
+def test_options_of_one_mount_or_all(
+    runtime: Runtime, bundle: Workshop, sources: dict[str, Path], which: int, recursive: bool
+) -> None:
+    """What no option is about stays as the source has it: "ro" brings no set-user-ID programs back."""
+    table = RECURSIVELY if recursive else OF_ONE_MOUNT
+    source, before = (("usual", USUAL), ("strict", STRICT))[which]
+    made = bundle()
+    for option in table:
+        made.mount(f"/{option}", "bind", str(sources[source]), "rbind", option)
+    got = mounts(runtime.report(made))
+    assert {option: set(got[f"/{option}"].options) for option in table} == {
+        option: wanted[which] for option, wanted in table.items()
+    }
+    assert {option: set(got[f"/{option}/sub"].options) for option in table} == {
+        option: wanted[which] if recursive else before for option, wanted in table.items()
+    }
+
+
+def test_options_of_a_file_system(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle()
+    for options in OF_A_FILE_SYSTEM:
+        made.mount(f"/plain{''.join(options)}", "tmpfs", "tmpfs", *options)
+    got = mounts(runtime.report(made))
+    found = {options: got[f"/plain{''.join(options)}"].super_options & VISIBLE for options in OF_A_FILE_SYSTEM}
+    assert found == OF_A_FILE_SYSTEM
+
+
+def test_bind_rbind_and_remount(runtime: Runtime, bundle: Workshop, sources: dict[str, Path]) -> None:
+    made = bundle()
+    made.mount("/one", "none", str(sources["usual"]), "bind")
+    made.mount("/all", "none", str(sources["usual"]), "rbind")
+    made.mount("/again", "none", str(sources["usual"]), "bind")
+    made.mount("/again", "none", "", "remount", "bind", "ro", "noexec")
+    made.mount("/new", "tmpfs", "tmpfs")
+    made.mount("/new", "tmpfs", "tmpfs", "remount", "nosuid")
+    got = mounts(runtime.report(made))
+    assert got["/one"].source == got["/all"].source == "source"
+    assert "/one/sub" not in got
+    assert got["/all/sub"].source == "below"
+    assert got["/again"].options == {"ro", "noexec", "relatime"}
+    assert got["/new"].options == {"rw", "nosuid", "relatime"}
+
+
+@pytest.mark.parametrize("option", PROPAGATION)
+def test_propagation_of_one_mount_or_all(
+    runtime: Runtime, bundle: Workshop, sources: dict[str, Path], option: str
+) -> None:
+    for path in (sources["usual"], sources["usual"] / "sub"):
+        harness.mount("", str(path), None, MS_SHARED)
+    made = bundle()
+    made.mount("/data", "bind", str(sources["usual"]), "rbind", option)
+    got = mounts(runtime.report(made))
+    kind = option.removeprefix("r")
+    assert got["/data"].propagation == kind
+    # What is not told otherwise comes as the container's mount namespace has all that is the host's.
+    below = got["/data/sub"].propagation
+    assert below == kind if option != kind else below != "unbindable"
+
+
+@pytest.mark.parametrize("option", [word for word in EXTENSIONS if word != "tmpcopyup"])
+@pytest.mark.ocirun  # an unknown option there
+def test_idmapped_mounts_are_refused(runtime: Runtime, bundle: Workshop, scratch: Path, option: str) -> None:
+    made = bundle("true")
+    made.mount("/data", "bind", str(scratch), "bind", option)
+    runtime.create(made).failed("/mounts/6", "an idmapped mount is not supported by this version")
+    made = bundle("true")
+    made.mount("/data", "bind", str(scratch), "bind")
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 1}]
+    made.config["mounts"][-1] |= {"uidMappings": mapping, "gidMappings": mapping}
+    runtime.create(made).failed("/mounts/6", "an idmapped mount is not supported by this version")
