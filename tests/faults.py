@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from ocirun import steps  # noqa: E402
-from ocirun.errors import HostError  # noqa: E402
+from ocirun import steps
+from ocirun.errors import HostError
 
 
 def arrange(kind: str, where: str) -> None:
