@@ -26,11 +26,7 @@ def request(call: Call) -> Request:
 
     :raises UsageError: what this version does not have
     """
-    flags, options = call.flags, call.options
-    if options["systemd-cgroup"] and call.command != "exec":
-        raise UsageError("--systemd-cgroup is not supported by this version")
-    if options["rootless"] not in _ROOTLESS:
-        raise UsageError(f"invalid --rootless: {options['rootless']}")
+    flags = call.flags
     return Request(
         console_socket=flags["console-socket"],
         pidfd_socket=flags["pidfd-socket"],
@@ -39,8 +35,21 @@ def request(call: Call) -> Request:
         listen_fds=_listen_fds(),
         no_pivot=flags.get("no-pivot", False),
         new_keyring=not flags.get("no-new-keyring", False),
-        rootless=_ROOTLESS[options["rootless"]],
+        rootless=rootless(call),
     )
+
+
+def rootless(call: Call) -> str:
+    """What the global flags say of the cgroup: "true", "false" or "auto".
+
+    :raises UsageError: what this version does not have
+    """
+    options = call.options
+    if options["systemd-cgroup"] and call.command != "exec":
+        raise UsageError("--systemd-cgroup is not supported by this version")
+    if options["rootless"] not in _ROOTLESS:
+        raise UsageError(f"invalid --rootless: {options['rootless']}")
+    return _ROOTLESS[options["rootless"]]
 
 
 def _listen_fds() -> int:

@@ -10,6 +10,7 @@ from ..plan.build import Options, build
 from ..spec.read import read_config
 from ..state import hook_state
 from . import out
+from .create import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ def run(call: Call) -> int:
     """Print the plan as a table, or as JSON.
 
     :raises ConfigError: config.json is invalid
-    :raises UsageError: no such bundle
+    :raises UsageError: no such bundle, or what this version does not have
     """
+    tolerance = rootless(call)
     bundle = resolved(call.flags["bundle"])
     spec, _ = read_config(bundle)
     host = facts.host()
@@ -42,6 +44,6 @@ def run(call: Call) -> int:
         from ..seccomp import compile_filter  # and libseccomp with it
 
         filter = compile_filter(spec.linux.seccomp, None)
-    plan = build(spec, host, options, driver.place(spec, host, _ID, call.options["rootless"]), filter)
+    plan = build(spec, host, options, driver.place(spec, host, _ID, tolerance), filter)
     out(show.to_json(plan) if call.flags["json"] else show.table(plan))
     return 0
