@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # setuptools wants relative paths, and runs in the directory of setup.py.
 NATIVE = Path(os.path.relpath(__file__)).parent
 
+# Whose initialization in two phases native/launcher/embed.c is tested with.
+EMBEDDABLE = ((3, 11), (3, 12), (3, 13))
+
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 STATIC = ["-Os", "-fstack-protector-strong", "-fno-pie", "-no-pie", "-static", "-s"]
 # Library code inlined by the headers of cffi's output is not ours to keep free of conversions.
@@ -108,11 +111,41 @@ def build_test_init(directory: Path) -> Path:
 
 
 def build_launcher(directory: Path) -> Path:
-    """The `ocirun` of a bin directory, for the Python that runs this."""
+    """The `ocirun` of a bin directory, for the Python that runs this: with the interpreter in it where its archive is
+    installed (Debian: pythonX.Y-dev), else a static program that executes it."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     output = directory / "ocirun"
-    build_static([NATIVE / "launcher" / "launcher.c"], output, [f'-DPYTHON_VERSION="{version}"'])
+    sources = [NATIVE / "launcher" / "install.c"]
+    defines = [f'-DPYTHON_VERSION="{version}"']
+    if not _embed([*sources, NATIVE / "launcher" / "embed.c"], output, defines):
+        build_static([*sources, NATIVE / "launcher" / "exec.c"], output, defines)
     return output
+
+
+def _embed(sources: list[Path], output: Path, defines: list[str]) -> bool:
+    """Compile a program with libpython linked into it; False where that cannot be."""
+    setting = {name: str(value or "") for name, value in sysconfig.get_config_vars().items()}
+    archive = Path(setting["LIBPL"], setting["LIBRARY"])
+    if sys.version_info[:2] not in EMBEDDABLE or not archive.is_file() or os.environ.get("CC"):
+        return False
+    defines = [
+        *defines,
+        f'-DPYTHON_STDLIB="{sysconfig.get_path("stdlib")}"',
+        f'-DPYTHON_DYNLOAD="{setting["DESTSHARED"]}"',
+        *("-isystem", sysconfig.get_path("include")),
+        *("-isystem", sysconfig.get_path("platinclude")),
+    ]
+    # All of it, since extension modules look for their symbols in the program. Not position-independent, as Debian's
+    # own python3 is not: relocating it would cost what this gains.
+    libraries = [name for key in ("LIBS", "SYSLIBS", "MODLIBS") for name in setting[key].split()]
+    archives = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", *libraries, "-Wl,--export-dynamic"]
+    flags = ["-O2", "-fstack-protector-strong", "-fno-pie", "-no-pie", "-s"]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    command = ["gcc", *WARNINGS, *flags, *defines, "-o", str(output), *map(str, sources), *archives]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        print(f"{archive} cannot be linked, so ocirun will execute python3:\n{result.stderr}", file=sys.stderr)
+    return result.returncode == 0
 
 
 def main(arguments: list[str]) -> None:

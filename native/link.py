@@ -12,18 +12,20 @@ from __future__ import annotations
 import __future__
 
 import ast
+import importlib.util
 import marshal
 import subprocess
 import sys
+import sysconfig
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType
 
 # Beside cli/VERB.py and what its modules import at their top: what it usually imports later.
 VERBS: dict[str, tuple[str, ...]] = {
-    "create": ("cgroup.v1", "cgroup.v2", "seccomp"),
-    "run": ("cgroup.v1", "cgroup.v2", "seccomp", "lifecycle.delete"),
-    "exec": ("cgroup.v1", "cgroup.v2", "seccomp"),
+    "create": (),
+    "run": ("lifecycle.delete",),
+    "exec": (),
     "start": (),
     "state": (),
     "kill": (),
@@ -32,21 +34,67 @@ VERBS: dict[str, tuple[str, ...]] = {
     "ps": (),
 }
 
-# What the launcher executes, with `modules` and `directory` (where the package is) as its globals.
+# What the launcher executes, with these globals:
+#
+#   content      (what is executed now: (name, file, code) in order, what may be imported later: {name: (file, code)})
+#   directories  of sys.path; the package is in the first
+#   finish       does the main phase of the interpreter's initialization; None where it is done (native/launcher/)
+#
+# Everything else is left to the importers that the main phase installs, but for the extension modules that most
+# commands need: importlib searches five directories for them, and would have to be there first.
 LINKER = """
-import sys
+import sys, _imp
+from _frozen_importlib import ModuleSpec
+modules, later = content
 loaded = sys.modules
 Module = type(sys)
-for name, file, code in modules:
-    module = loaded[name] = Module(name)
+directory = directories[0]
+
+def prepare(module, file):
     names = module.__dict__
     names["__file__"] = f"{directory}/{file}"
-    parent = name.rpartition(".")[0]
     if file.endswith("/__init__.py"):
         names["__path__"] = [f"{directory}/{file[:-12]}"]
-        names["__package__"] = name
+        names["__package__"] = module.__name__
     else:
-        names["__package__"] = parent
+        names["__package__"] = module.__name__.rpartition(".")[0]
+
+class Later:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name in later:
+            return ModuleSpec(name, Later, is_package=later[name][0].endswith("/__init__.py"))
+        if name in EXTENSIONS:
+            import posix
+            for file in EXTENSIONS[name]:
+                for place in (file,) if file[0] == "/" else [f"{each}/{file}" for each in directories]:
+                    if posix.access(place, 4):
+                        return ModuleSpec(name, Extension, origin=place)
+        global finish
+        if finish is not None:
+            now, finish = finish, None
+            now()
+        return None
+
+    @staticmethod
+    def create_module(spec):
+        return None
+
+    @staticmethod
+    def exec_module(module):
+        file, data = later[module.__name__]
+        prepare(module, file)
+        from marshal import loads
+        exec(loads(data), module.__dict__)
+
+class Extension:
+    create_module = staticmethod(_imp.create_dynamic)
+    exec_module = staticmethod(_imp.exec_dynamic)
+
+sys.meta_path.insert(2, Later)  # after the built-in and the frozen ones
+for name, file, code in modules:
+    module = loaded[name] = Module(name)
+    prepare(module, file)
 for name, file, code in modules:
     module = loaded[name]
     parent, _, last = name.rpartition(".")
@@ -54,6 +102,19 @@ for name, file, code in modules:
         setattr(loaded[parent], last, module)
     exec(code, module.__dict__)
 """
+
+
+def extensions() -> dict[str, tuple[str, ...]]:
+    """Where the extension modules are that commands need: paths, or names below the directories of sys.path."""
+    suffix = str(sysconfig.get_config_var("EXT_SUFFIX"))
+    found = {}
+    for name in ("_json", "_struct", "_socket", "_stat", "fcntl", "select", "termios", "time"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None and spec.origin.startswith("/"):
+            found[name] = (spec.origin,)
+    found["_cffi_backend"] = (f"_cffi_backend{suffix}",)
+    found["ocirun._sys"] = ("ocirun/_sys.abi3.so", f"ocirun/_sys{suffix}")
+    return found
 
 
 def source(package: Path, module: str) -> Path | None:
@@ -132,18 +193,29 @@ def link(package: Path) -> None:
 
 def write(package: Path) -> None:
     """See link()."""
-    linker = compile(LINKER, "ocirun/linked", "exec", optimize=2)
+    linker = compile(LINKER.replace("EXTENSIONS", repr(extensions())), "ocirun/linked", "exec", optimize=2)
+    everything = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted(package.rglob("*.py"))
+    }
     directory = package / "linked"
     directory.mkdir(exist_ok=True)
     for verb, later in VERBS.items():
         roots = ["ocirun.cli", f"ocirun.cli.{verb}", *(f"ocirun.{name}" for name in later)]
-        modules = []
-        for name in order(package, roots):
-            path = source(package, name)
-            assert path is not None
-            file = path.relative_to(package.parent).as_posix()
-            modules.append((name, file, compiled(path, file)))
-        (directory / verb).write_bytes(MAGIC_NUMBER + marshal.dumps((linker, tuple(modules))))
+        now = order(package, roots)
+        modules = tuple((name, *linkable(package, everything[name])) for name in now)
+        later = {}
+        for name, path in everything.items():
+            if name not in now and name.removeprefix("ocirun.cli.") not in VERBS:
+                file, code = linkable(package, path)
+                later[name] = (file, marshal.dumps(code))
+        (directory / verb).write_bytes(MAGIC_NUMBER + marshal.dumps((linker, (modules, later))))
+
+
+def linkable(package: Path, path: Path) -> tuple[str, CodeType]:
+    """The file of a module as tracebacks show it, and its code."""
+    file = path.relative_to(package.parent).as_posix()
+    return file, compiled(path, file)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def _unsound(tree: Any) -> Iterator[Problem]:
 
 
 def _has_surrogate(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+    return not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text)
 
 
 def _is_too_deep(tree: Any) -> bool:

@@ -33,7 +33,8 @@ def main() -> NoReturn:
 
         gc.disable()  # nothing here lives long enough
         code = command(sys.argv)
-        sys.stdout.flush()
+        if hasattr(sys, "stdout"):  # a linked command starts without it (native/launcher/embed.c)
+            sys.stdout.flush()
     except BrokenPipeError:
         pass
     except KeyboardInterrupt:
