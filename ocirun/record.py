@@ -1,6 +1,7 @@
-"""Frozen records: what dataclass(frozen=True, slots=True) gives, at a twentieth of its import cost.
+"""Frozen records: what dataclass(frozen=True) gives, at a twentieth of its import cost.
 
-Annotations become slots, assigned values become defaults. Modules that define records begin with
+Annotations become fields, assigned values their defaults. An instance holds the values that it was given; a default
+is an attribute of the class, and found there. Modules that define records begin with
 ``from __future__ import annotations``, which keeps the annotations in the class namespace on every Python.
 """
 
@@ -17,21 +18,16 @@ else:
         return lambda cls: cls
 
 
-_set = object.__setattr__
-
-
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class _RecordMeta(type):
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
         fields: dict[str, Any] = {}
         for base in bases:
-            fields.update(getattr(base, "_fields", {}))
-        own = namespace.get("__annotations__", {})
-        for field in own:
-            fields[field] = namespace.pop(field, _RecordMeta)  # the metaclass itself stands for "required"
-        namespace["__slots__"] = tuple(own)
+            fields.update(getattr(base, "_fields", ()))
+        for field in namespace.get("__annotations__", ()):
+            fields[field] = namespace.get(field, mcls)  # the metaclass itself stands for "required"
         namespace["_fields"] = fields
-        return super().__new__(mcls, name, bases, namespace)
+        return type.__new__(mcls, name, bases, namespace)
 
 
 class Record(metaclass=_RecordMeta):
@@ -40,18 +36,15 @@ class Record(metaclass=_RecordMeta):
     if TYPE_CHECKING:
         _fields: ClassVar[dict[str, Any]]
 
-    __slots__ = ()
-
     def __init__(self, **values: Any) -> None:
-        for field, default in self._fields.items():
-            if field in values:
-                _set(self, field, values.pop(field))
-            elif default is _RecordMeta:
-                raise TypeError(f"{type(self).__name__} needs {field}")
-            else:
-                _set(self, field, default)
-        if values:
-            raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
+        fields = self._fields
+        if not fields.keys() >= values.keys():
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(values.keys() - fields.keys()))}")
+        if len(values) < len(fields):
+            for field, default in fields.items():
+                if default is _RecordMeta and field not in values:
+                    raise TypeError(f"{type(self).__name__} needs {field}")
+        self.__dict__.update(values)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen")
@@ -71,6 +64,4 @@ def replace(record: R, **changes: Any) -> R:
 
     :raises TypeError: no such field
     """
-    values = {field: getattr(record, field) for field in record._fields}
-    values.update(changes)
-    return type(record)(**values)
+    return type(record)(**{**record.__dict__, **changes})

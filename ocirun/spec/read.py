@@ -280,8 +280,6 @@ def _map(reader: Reader) -> Reader:
 
 _string_map = _map(_string)
 
-_set = object.__setattr__
-
 
 def _record(cls: type[Record], *fields: Field) -> Reader:
     """The reader of an object: ``fields`` are (property, field of ``cls``, reader of the value)."""
@@ -294,18 +292,16 @@ def _record(cls: type[Record], *fields: Field) -> Reader:
             value = None
         get = (value or {}).get
         record = cls.__new__(cls)  # __init__ would look at every field again
+        values = record.__dict__
         for key, field, reader in fields:
             item = get(key)
             if item is not None:
-                item = reader(item, (place, key), problems)
-            else:
-                item = defaults[field]
-                if item is required:
-                    if value is not None:
-                        missing = pointer_to((place, key))
-                        problems.append(Problem(pointer=missing, expected="required property is missing"))
-                    item = reader(None, None, [])
-            _set(record, field, item)
+                values[field] = reader(item, (place, key), problems)
+            elif defaults[field] is required:
+                if value is not None:
+                    missing = pointer_to((place, key))
+                    problems.append(Problem(pointer=missing, expected="required property is missing"))
+                values[field] = reader(None, None, [])
         return record
 
     return read
@@ -564,7 +560,7 @@ _seccomp_fields = _record(
 
 def _seccomp(value: Any, place: Place, problems: list[Problem]) -> Any:
     seccomp = _seccomp_fields(value, place, problems)
-    _set(seccomp, "raw", value if type(value) is dict else {})
+    seccomp.__dict__["raw"] = value if type(value) is dict else {}
     return seccomp
 
 
