@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import _socket
+import fcntl
 import posix
 
-from . import steps, wire
-from ._native import ffi, lib
+from . import program, steps, wire
 from .cgroup import driver
 from .errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
 from .plan.encode import encode
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MAPS = ("uid_map", "gid_map", "setgroups_deny")
 
 INIT = __file__.rpartition("/")[0] + "/ocirun-init"
-ENVIRONMENT: tuple[bytes, ...] = ()  # of the init; a test build of it takes orders from there
+ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
 
 
 class Launch:
@@ -71,38 +71,37 @@ class Launch:
         """
         steps.reach(f"{self.verb}.spawn")
         ours, theirs = wire.pair()
-        program = plan_fd = -1
+        opened: list[int] = []
         try:
-            program = _program(self.work_directory)
-            plan_fd = _plan_descriptor(encode(self.plan))
-            passed = [theirs.fileno(), plan_fd, *(descriptors[name] for name in self.plan.inherited)]
+            opened.append(self._program())
+            opened.append(_plan_descriptor(encode(self.plan)))
+            passed = (theirs.fileno(), opened[1], *(descriptors[name] for name in self.plan.inherited))
             base = 3 + preserve
-            words = [b"ocirun-init", str(base).encode(), str(len(self.plan.inherited)).encode()]
-            argv = [ffi.new("char[]", word) for word in words]
-            envp = [ffi.new("char[]", word) for word in ENVIRONMENT]
-            pidfd = ffi.new("int *", -1)
-            pid = lib.sys_spawn(
-                program,
-                ffi.new("char *[]", [*argv, ffi.NULL]),
-                ffi.new("char *[]", [*envp, ffi.NULL]),
-                ffi.new("int[]", stdio),
-                base,
-                ffi.new("int[]", passed),
-                len(passed),
-                pidfd,
-            )
-            if pid < 0:
-                raise HostError(_why_not_executable(-pid, self.work_directory))
-            posix.close(pidfd[0])
-            self._outer = pid
+            words = (b"ocirun-init", b"%d" % base, b"%d" % len(self.plan.inherited))
+            try:
+                self._outer = program.execute(opened[0], words, ENVIRONMENT, stdio, base, passed)
+            except OSError as error:
+                raise HostError(_why_not_executable(error, self.work_directory)) from None
             self._socket, ours = ours, None  # type: ignore[assignment]
         finally:
             theirs.close()
             if ours is not None:
                 ours.close()
-            for fd in (program, plan_fd):
-                if fd >= 0:
-                    posix.close(fd)
+            for fd in opened:
+                posix.close(fd)
+
+    def _program(self) -> int:
+        """The init as a descriptor to execute."""
+        try:
+            source = posix.open(INIT, posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError as error:
+            raise HostError(f"open {INIT}: {reason_of(error.errno or 0)}") from None
+        try:
+            return program.sealed_copy(source, self.work_directory)
+        except OSError as error:
+            raise HostError(_why_not_executable(error, self.work_directory)) from None
+        finally:
+            posix.close(source)
 
     def run(self, on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> None:
         """Go on until the init says READY.
@@ -258,24 +257,8 @@ def _reap(pid: int) -> int:
         return 0
 
 
-def _program(directory: str) -> int:
-    """The init as a descriptor to execute; see sys_program in native/sys.c."""
-    try:
-        source = posix.open(INIT, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError as error:
-        raise HostError(f"open {INIT}: {reason_of(error.errno or 0)}") from None
-    try:
-        rung = ffi.new("int *")
-        fd = lib.sys_program(source, directory.encode("utf-8", "surrogateescape"), 0, rung)
-    finally:
-        posix.close(source)
-    if fd < 0:
-        raise HostError(_why_not_executable(-fd, directory))
-    return fd
-
-
-def _why_not_executable(errno: int, directory: str) -> str:
-    text = f"execute the container's init: {reason_of(errno)}"
+def _why_not_executable(error: OSError, directory: str) -> str:
+    text = f"execute the container's init: {reason_of(error.errno or 0)}"
     try:
         forbidden = int(read_file("/proc/sys/vm/memfd_noexec"))
     except (OSError, ValueError):
@@ -287,11 +270,9 @@ def _why_not_executable(errno: int, directory: str) -> str:
 
 def _plan_descriptor(data: bytes) -> int:
     """A sealed memfd: what the decoder has checked stays as it was."""
-    import fcntl
-
     fd = posix.memfd_create("ocirun-plan", posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING)
     view = memoryview(data)
     while view:
         view = view[posix.write(fd, view) :]
-    fcntl.fcntl(fd, 1033, 15)  # F_ADD_SEALS: SEAL, SHRINK, GROW, WRITE
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, program.SEALS)
     return fd

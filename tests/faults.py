@@ -45,7 +45,7 @@ def arrange(kind: str, where: str) -> None:
         from ocirun import launch
 
         launch.INIT = str(build_init())
-        launch.ENVIRONMENT = (f"OCIRUN_INIT_{kind.removeprefix('init-').upper()}={where}".encode(),)
+        launch.ENVIRONMENT = {f"OCIRUN_INIT_{kind.removeprefix('init-').upper()}".encode(): where.encode()}
     else:
         steps.reach = reach
 

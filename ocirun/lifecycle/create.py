@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import time
 
-from .. import console, facts, steps, store
+from .. import facts, steps, store
 from ..cgroup import driver
 from ..errors import Error, UsageError, reason_of
 from ..launch import Launch
@@ -54,12 +54,11 @@ def create(root: str, id: str, bundle: str, request: Request = PLAIN) -> int:
     """
     creation = Creation(root, id, bundle, request)
     check_terminal(creation.spec.process.terminal, True, request.console_socket)
-    with_console = bool(request.console_socket)
-    socket = console.connect(request.console_socket, "console socket") if with_console else -1
+    socket = connected(request)
     try:
         creation.make(socket, wait=True)
     finally:
-        if with_console:
+        if socket >= 0:
             posix.close(socket)
     try:
         steps.reach("create.release")
@@ -245,6 +244,18 @@ def check_terminal(terminal: bool, detach: bool, console_socket: str) -> None:
         raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
+def connected(request: Request) -> int:
+    """The socket that gets the terminal, connected; -1 when there is none.
+
+    :raises HostError: nobody listens there
+    """
+    if not request.console_socket:
+        return -1
+    from ..console import connect
+
+    return connect(request.console_socket, "console socket")
+
+
 def compiled_filter(spec: Spec, root: str) -> tuple[bytes, int] | None:
     """linux.seccomp as BPF and flags."""
     if spec.linux.seccomp is None:
@@ -261,9 +272,11 @@ def announce(pid: int, request: Request, kind: str) -> None:
     :raises HostError: they cannot be told
     """
     if request.pidfd_socket:
+        from ..console import send_descriptor
+
         pidfd = posix.pidfd_open(pid)
         try:
-            console.send_descriptor(request.pidfd_socket, pidfd, kind, "pidfd socket")
+            send_descriptor(request.pidfd_socket, pidfd, kind, "pidfd socket")
         finally:
             posix.close(pidfd)
     if request.pid_file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from .. import console, facts, steps, store
+from .. import facts, steps, store
 from ..errors import HostError, StateError, UsageError, reason_of
 from ..launch import Launch
 from ..plan.build import Options
@@ -13,7 +13,7 @@ from ..procfs import is_alive
 from ..record import Record, replace
 from ..spec.model import Capabilities
 from ..spec.read import read_spec
-from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter
+from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter, connected
 from .status import PAUSED, STOPPED, status_of
 
 TYPE_CHECKING = False
@@ -99,7 +99,7 @@ class Execution:
         :raises OperationError: an operation failed, the exec included
         """
         if self.request.console_socket:
-            console_socket = console.connect(self.request.console_socket, "console socket")
+            console_socket = connected(self.request)
         try:
             return self._begin({"console": console_socket}, before_exec)
         finally:

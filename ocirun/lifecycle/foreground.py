@@ -8,7 +8,6 @@ from __future__ import annotations
 import posix
 import select
 
-from ..console import Relay, receive_descriptor
 from ..errors import HostError
 
 TYPE_CHECKING = False
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     import _socket
     import signal as _signal
     from types import FrameType, TracebackType
+
+    from ..console import Relay
 else:
     import _signal
 
@@ -60,6 +61,8 @@ class Foreground:
         :param terminal: the socket on which it has been sent, if there is one
         """
         if terminal:
+            from ..console import Relay, receive_descriptor
+
             self._relay = Relay(receive_descriptor(terminal))
 
     def wait(self, pid: int) -> int:
@@ -67,6 +70,17 @@ class Foreground:
 
         Every signal that arrives meanwhile goes to it, but SIGWINCH, which resizes its terminal.
         """
+        if self._relay:
+            return self._relay_until_end(pid, self._relay)
+        # Those that are ignored (nohup) stay with us: blocked, they would be taken all the same.
+        wanted = [number for number in _ALL if _signal.getsignal(number) != _signal.SIG_IGN and number not in _OWN]
+        while True:
+            code = self._reap(pid)
+            if code is not None:
+                return code
+            self._pass_on(pid, _signal.sigwait(wanted))
+
+    def _relay_until_end(self, pid: int, relay: Relay) -> int:
         caught: list[int] = []
 
         def note(number: int, frame: FrameType | None) -> None:
@@ -75,36 +89,33 @@ class Foreground:
         wake, wake_write = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         _signal.set_wakeup_fd(wake_write)
         for number in _ALL:
-            if number not in _OWN and _signal.getsignal(number) != _signal.SIG_IGN:  # nohup
+            if number not in _OWN and _signal.getsignal(number) != _signal.SIG_IGN:
                 _signal.signal(number, note)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _ALL)
-        return self._loop(pid, caught, wake)
-
-    def _loop(self, pid: int, caught: list[int], wake: int) -> int:
-        relay = self._relay
         poll = select.poll()
         poll.register(wake, select.POLLIN)
         while True:
             code = self._reap(pid)
             if code is not None:
                 return code
-            if relay:
-                relay.register(poll)
+            relay.register(poll)
             for fd, _ in poll.poll():
                 if fd == wake:
                     posix.read(wake, 4096)
-                elif relay:
+                else:
                     relay.move(fd)
             while caught:
-                number = caught.pop(0)
-                if number == _signal.SIGWINCH:
-                    if relay:
-                        relay.resize()
-                elif number != _signal.SIGCHLD:
-                    try:
-                        posix.kill(pid, number)
-                    except ProcessLookupError:
-                        pass
+                self._pass_on(pid, caught.pop(0))
+
+    def _pass_on(self, pid: int, number: int) -> None:
+        if number == _signal.SIGWINCH:
+            if self._relay:
+                self._relay.resize()
+        elif number != _signal.SIGCHLD:
+            try:
+                posix.kill(pid, number)
+            except ProcessLookupError:
+                pass
 
     def _reap(self, pid: int) -> int | None:
         """Reap who has ended: our process (its exit code is returned) and, as subreaper, those it left behind."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import _socket
 import posix
 
-from .. import console, steps, store
+from .. import steps, store
 from ..errors import ContainerNotFound
 from . import foreground
-from .create import PLAIN, Creation, Request, announce, check_terminal
+from .create import PLAIN, Creation, Request, announce, check_terminal, connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
 
     from ..errors import Error
+    from ..spec.model import Spec
 
 
 def run(
@@ -44,7 +45,7 @@ def run(
     if detach:
         start(creation)
         return 0
-    with foreground.Foreground(subreaper) as waiter:
+    with foreground.Foreground(subreaper and _leaves_orphans(creation.spec)) as waiter:
         ours, theirs = terminal_pair() if creation.spec.process.terminal else (None, -1)
         start(creation, theirs, lambda: waiter.attach(ours))
         code = waiter.wait(creation.launch.pid)
@@ -53,8 +54,19 @@ def run(
     return code
 
 
+def _leaves_orphans(spec: Spec) -> bool:
+    """Whether processes may be left that become our children as their subreaper: in a pid namespace of its own the
+    container's orphans are PID 1's, and end with it; hooks are our own."""
+    hooks = spec.hooks
+    if hooks.prestart or hooks.create_runtime or hooks.poststart:
+        return True
+    return not any(namespace.type == "pid" and not namespace.path for namespace in spec.linux.namespaces)
+
+
 def terminal_pair() -> tuple[_socket.socket, int]:
     """Our end of a socket for a terminal, and the descriptor of the other, as a console socket."""
+    import _socket
+
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     return ours, theirs.detach()
 
@@ -67,7 +79,7 @@ def start(creation: Creation, console_socket: int = -1, before_exec: Callable[[]
     :raises Error: as create does, or a startContainer or poststart hook failed, or the exec; all undone
     """
     if creation.request.console_socket:
-        console_socket = console.connect(creation.request.console_socket, "console socket")
+        console_socket = connected(creation.request)
     try:
         creation.make(console_socket, wait=False)
     finally:

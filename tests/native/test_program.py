@@ -1,0 +1,102 @@
+"""The init as a program: sealed, and in every way that there is to have it so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocirun import launch, program
+
+
+@pytest.fixture
+def source() -> Iterator[int]:
+    """A program that is there anyway, as the init is."""
+    fd = os.open("/bin/true", os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.mark.parametrize("way", program.WAYS, ids=lambda way: way.__name__.strip("_"))
+def test_each_way_alone(way: object, source: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be executed, holds the same bytes, and nothing that is opened through it can be written to."""
+    monkeypatch.setattr(program, "WAYS", (way,))
+    fd = program.sealed_copy(source, str(tmp_path))
+    try:
+        assert os.pread(fd, 1 << 24, 0) == Path("/bin/true").read_bytes()
+        pid = program.execute(fd, (b"true",), {}, (0, 1, 2), 3, ())
+        assert os.waitpid(pid, 0)[1] == 0
+        with pytest.raises(OSError):
+            os.pwrite(fd, b"x", 0)
+        if way is not program.WAYS[-1]:
+            again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+            with pytest.raises(PermissionError):
+                os.pwrite(again, b"x", 0)
+            with pytest.raises(PermissionError):
+                os.ftruncate(again, 0)
+            os.close(again)
+        else:
+            assert os.fstat(fd).st_nlink == 0
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        os.close(fd)
+
+
+def test_the_next_way_when_one_is_refused(source: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: int, directory: str) -> int:
+        raise OSError(22, "as an old kernel says")
+
+    monkeypatch.setattr(program, "WAYS", (refuse, refuse, program.WAYS[-1]))
+    fd = program.sealed_copy(source, str(tmp_path))
+    assert os.readlink(f"/proc/self/fd/{fd}").startswith(str(tmp_path))
+    os.close(fd)
+
+
+def test_nothing_is_left_open_by_a_refusal(source: int) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    for way in program.WAYS:
+        with pytest.raises(OSError):
+            way(source, "/proc/nowhere") if way is program.WAYS[-1] else way(-1, "/")
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_descriptors_come_where_they_belong() -> None:
+    """Whatever their own numbers are: here each is the other's target."""
+    shell, name, zero = (os.open(path, os.O_RDONLY) for path in ("/bin/sh", "/etc/hostname", "/dev/zero"))
+    os.dup2(name, 101)
+    os.dup2(zero, 100)
+    with tempfile.TemporaryFile() as out:
+        script = b"readlink /proc/self/fd/100 /proc/self/fd/101"
+        pid = program.execute(shell, (b"sh", b"-c", script), {}, (0, out.fileno(), 2), 100, (101, 100))
+        assert os.waitpid(pid, 0)[1] == 0
+        out.seek(0)
+        assert out.read() == b"/etc/hostname\n/dev/zero\n"
+    for fd in (shell, name, zero, 100, 101):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("value", ["1", "2"])
+def test_the_sysctl(value: str) -> None:
+    """vm.memfd_noexec of a pid namespace of our own: 1 asks for MFD_EXEC, 2 forbids memory and leaves the file."""
+    script = (
+        f"echo {value} > /proc/sys/vm/memfd_noexec || exit 77; exec {sys.executable} -c '"
+        "import os; from ocirun import program;"
+        'fd = program.sealed_copy(os.open("/bin/true", os.O_RDONLY), "/tmp");'
+        "print(os.readlink(f\"/proc/self/fd/{fd}\"));"
+        "print(os.waitpid(program.execute(fd, (b\"true\",), {}, (0, 1, 2), 3, ()), 0)[1])'"
+    )
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    where, status = result.stdout.split("\n")[:2]
+    assert status == "0", result.stderr
+    assert where.startswith("/memfd:" if value == "1" else "/tmp/")
+
+
+def test_what_is_said_when_there_is_none(tmp_path: Path) -> None:
+    text = launch._why_not_executable(PermissionError(13, ""), str(tmp_path))
+    assert text == "execute the container's init: permission denied"
