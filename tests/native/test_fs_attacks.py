@@ -64,7 +64,7 @@ def symlink(text: str, target: str, replace: int = 0) -> ops.Operation:
     return ops.symlink("init", "", text=text, target=target, replace=replace)
 
 
-# CVE-2019-18837, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642: /proc of the image is a symlink.
+# CVE-2019-18837, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642, CVE-2025-54867: /proc of the image is a symlink.
 
 
 @pytest.mark.parametrize("without", ["", "openat2", OLD])
@@ -186,7 +186,7 @@ def test_the_race_is_won_against_paths(racing: Path, rootfs: Path, victim: Path,
     pytest.fail("the attack never succeeded: the test above proves nothing")
 
 
-# CVE-2025-31133: /dev/null of the image is something else, and masked paths show that.
+# CVE-2025-31133, CVE-2025-62161: /dev/null of the image is something else, and masked paths show that.
 
 
 def masked(rootfs: Path) -> list[ops.Operation]:
@@ -222,7 +222,7 @@ def test_the_fake_null_device_is_believed_by_its_name(rootfs: Path) -> None:
         assert (driven.root / "secret").read_text() == "chosen by the image"
 
 
-# CVE-2025-52881: what is written to /proc lands elsewhere, where somebody has mounted over it.
+# CVE-2025-52881, CVE-2025-62596: what is written to /proc lands elsewhere, where somebody has mounted over it.
 
 
 def redirected(rootfs: Path, scratch: Path) -> list[ops.Operation]:
