@@ -26,14 +26,52 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROGRAM = os.environ.get("OCIRUN_TEST_RUNTIME", str(REPOSITORY / ".venv" / "bin" / "ocirun"))
 NAME = Path(PROGRAM).name
+TIMEOUT = float(os.environ.get("OCIRUN_TEST_TIMEOUT", "30"))  # seconds of one command, after which it hangs
 ENGINE_CONFIGS = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", REPOSITORY.parent / "shared" / "engine-configs"))
 
-CAPABILITIES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-).split()  # capabilities(7), in the kernel's order
+CAPABILITIES = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+]  # capabilities(7), in the kernel's order
 
 NAMESPACES = {  # of config.json -> of /proc/PID/ns
     "cgroup": "cgroup",
@@ -47,7 +85,7 @@ NAMESPACES = {  # of config.json -> of /proc/PID/ns
 }
 
 PR_SET_CHILD_SUBREAPER = 36
-CLONE_NEWNS = 0x00020000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 MNT_DETACH = 2
 
@@ -63,10 +101,14 @@ def capability_mask(names: Iterable[str]) -> int:
 
 def isolate() -> None:
     """Give this process a mount namespace of its own, so that nothing which a test leaves mounted outlives the tests,
-    and make it a subreaper: what a runtime orphans becomes our child, where it can be seen and reaped."""
+    uts and ipc namespaces against a runtime that forgets to make them, and make it a subreaper: what a runtime orphans
+    becomes our child, where it can be seen and reaped."""
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    if libc.unshare(CLONE_NEWNS) < 0 or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) < 0:
-        raise OSError(ctypes.get_errno(), "cannot make a mount namespace for the tests")
+    if (
+        libc.unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC) < 0
+        or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) < 0
+    ):
+        raise OSError(ctypes.get_errno(), "cannot make namespaces for the tests")
 
 
 def mount(source: str, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
@@ -160,9 +202,7 @@ def base_config(id: str) -> Config:
         "linux": {
             "cgroupsPath": f"/{id}",
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-            "namespaces": [
-                {"type": type} for type in ("pid", "network", "ipc", "uts", "mount", "cgroup")
-            ],
+            "namespaces": [{"type": type} for type in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
             "maskedPaths": [],
             "readonlyPaths": [],
         },
@@ -271,7 +311,7 @@ class Running:
     def out(self) -> str:
         return self._out.read_text(errors="replace")
 
-    def result(self, timeout: float = 30) -> Result:
+    def result(self, timeout: float = TIMEOUT) -> Result:
         try:
             code = self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -328,7 +368,7 @@ class Runtime:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL if stdin is None else stdin, **streams)
         return Running(argv, process, out, err, log)
 
-    def __call__(self, *words: str, timeout: float = 30, **options: Any) -> Result:
+    def __call__(self, *words: str, timeout: float = TIMEOUT, **options: Any) -> Result:
         return self.spawn(*words, **options).result(timeout)
 
     def run(self, bundle: Bundle, *flags: str, **options: Any) -> Result:

@@ -232,7 +232,13 @@ def test_an_environment_against_python(runtime: Runtime, bundle: Workshop, scrat
     (scratch / "posix.py").write_text("import sys; sys.exit('taken over')\n")
     (scratch / "json.py").write_text("import sys; sys.exit('taken over')\n")
     (scratch / "sitecustomize.py").write_text("import sys; sys.exit('taken over')\n")
-    env = {**os.environ, "PYTHONPATH": str(scratch), "PYTHONHOME": str(scratch), "PYTHONINSPECT": "1", "PYTHONSTARTUP": "x"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(scratch),
+        "PYTHONHOME": str(scratch),
+        "PYTHONINSPECT": "1",
+        "PYTHONSTARTUP": "x",
+    }
     runtime.run(bundle("true"), env=env, cwd=scratch).ok()
 
 

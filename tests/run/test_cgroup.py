@@ -114,7 +114,9 @@ def test_device_rules_in_the_kernel(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("pause")
     pid = runtime.started(made)
     rules = read("devices", made, "devices.list").splitlines()
-    assert {"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:8 rwm", "c 1:7 rwm", "c 5:0 rwm", "c 1:5 rwm", "c 1:9 rwm"} <= set(rules)
+    assert {"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:8 rwm", "c 1:7 rwm", "c 5:0 rwm", "c 1:5 rwm", "c 1:9 rwm"} <= set(
+        rules
+    )
     assert {"c 136:* rwm", "c 5:2 rwm"} <= set(rules)
     assert "a *:* rwm" not in rules
     runtime.end(made, pid)

@@ -226,7 +226,10 @@ WRONG: dict[str, Any] = {
     "process/oomScoreAdj": 5000,
     "process/capabilities/bounding": "CAP_KILL",
     "process/capabilities/effective": [5],
-    "process/rlimits": [{"type": "RLIMIT_NOTHING", "soft": 1, "hard": 1}, {"type": "RLIMIT_CORE", "soft": -1, "hard": 1}],
+    "process/rlimits": [
+        {"type": "RLIMIT_NOTHING", "soft": 1, "hard": 1},
+        {"type": "RLIMIT_CORE", "soft": -1, "hard": 1},
+    ],
     "process/consoleSize": {"height": -1, "width": "x"},
     "mounts": [{"type": "tmpfs"}, {"destination": 5}, {"destination": "/x", "options": "ro"}, "mount"],
     "hooks/prestart": {"path": "/bin/true"},
@@ -362,7 +365,9 @@ def test_errors_name_the_operation_and_its_pointer(runtime: Runtime, bundle: Wor
     """What was being done, to what, why: in one line."""
     made = bundle()
     made.mount("/data", "bind", str(scratch / "nothing"), "rbind")
-    error = runtime.create(made).failed("/mounts/6", str(scratch / "nothing"), "/data", "no such file or directory").error
+    error = (
+        runtime.create(made).failed("/mounts/6", str(scratch / "nothing"), "/data", "no such file or directory").error
+    )
     assert "\n" not in error
     made = bundle()
     made.mount("/x", "nosuchfs", "none")

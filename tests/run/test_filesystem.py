@@ -234,8 +234,10 @@ def test_propagation(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
             made.mount(f"/{option}", "bind", str(source), "bind", option)
         got = mounts(runtime.report(made))
         assert {option: got[f"/{option}"].propagation for option in kinds} == kinds
-        assert harness.mounts({"mountinfo": Path("/proc/self/mountinfo").read_text()}).keys().isdisjoint(
-            {str(made.rootfs / "private")}
+        assert (
+            harness.mounts({"mountinfo": Path("/proc/self/mountinfo").read_text()})
+            .keys()
+            .isdisjoint({str(made.rootfs / "private")})
         )
     finally:
         harness.unmount(str(source))

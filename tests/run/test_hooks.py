@@ -15,7 +15,12 @@ from harness import NAMESPACES, Bundle, Runtime, Workshop, mounts
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 POSTSTART = pytest.mark.differs("runs poststart hooks at the end of create; later versions at start, as the spec says")
 STARTCONTAINER = pytest.mark.differs("start returns before the startContainer hooks have run")
-OF_THE_RUNTIME = ("prestart", "createRuntime", "poststart", "poststop")  # in its namespaces; the others in the container's
+OF_THE_RUNTIME = (
+    "prestart",
+    "createRuntime",
+    "poststart",
+    "poststop",
+)  # in its namespaces; the others in the container's
 
 
 def hook(script: str, *args: str, env: list[str] | None = None, timeout: int | None = None) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def test_order_of_run(runtime: Runtime, bundle: Workshop) -> None:
 def test_state_on_standard_input(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("pause")
     shell(made)
-    made.config["annotations"] = {"org.example.key": "a \"quoted\" välue", "b": ""}
+    made.config["annotations"] = {"org.example.key": 'a "quoted" välue', "b": ""}
     made.config["hooks"] = {kind: [hook(f"cat > {writable(made, kind)}.{kind}")] for kind in KINDS}
     pid = runtime.started(made)
     runtime.end(made, pid)
@@ -112,7 +117,9 @@ def test_environment_arguments_and_streams(runtime: Runtime, bundle: Workshop) -
     script = 'IFS="|"; { echo "$*"; /usr/bin/env 2>/dev/null || /bin/env; } > @'
     kinds = ("createRuntime", "createContainer", "startContainer")
     made.config["hooks"] = {
-        kind: [hook(script.replace("@", writable(made, kind) + "." + kind), "one", "two words", "", env=["A=1", "B=x y"])]
+        kind: [
+            hook(script.replace("@", writable(made, kind) + "." + kind), "one", "two words", "", env=["A=1", "B=x y"])
+        ]
         for kind in kinds
     }
     runtime.run(made, env={**os.environ, "SECRET": "1"}).ok()
@@ -329,4 +336,6 @@ def test_hooks_have_a_clean_process(runtime: Runtime, bundle: Workshop) -> None:
 
 
 def test_the_names_of_namespaces() -> None:
-    assert set(NAMESPACES.values()) == {path.name for path in Path("/proc/self/ns").iterdir() if "_for_" not in path.name}
+    assert set(NAMESPACES.values()) == {
+        path.name for path in Path("/proc/self/ns").iterdir() if "_for_" not in path.name
+    }

@@ -116,12 +116,10 @@ def test_what_is_allowed(runtime: Runtime, bundle: Workshop, state: str) -> None
             result.failed(error, code=255 if command == "exec" else 1)
         if error is not None and pid:
             assert runtime.status(made) == state, f"{command} changed it"
-        if command in ("kill", "delete", "delete --force") and error is None and pid:
-            if state != "stopped":
-                assert reap(pid) == 137
-        if state == "paused":
-            if command != "delete --force":
-                freeze(made, False)
+        if command in ("kill", "delete", "delete --force") and error is None and pid and state != "stopped":
+            assert reap(pid) == 137
+        if state == "paused" and command != "delete --force":
+            freeze(made, False)
         if command.startswith("delete") and error is None:
             runtime("state", made.id).failed("container does not exist")
         runtime.delete(made, "--force").ok()
@@ -129,7 +127,7 @@ def test_what_is_allowed(runtime: Runtime, bundle: Workshop, state: str) -> None
 
 def test_state_document(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("pause")
-    made.config["annotations"] = {"org.example": "<a> & \"b\"", "empty": ""}
+    made.config["annotations"] = {"org.example": '<a> & "b"', "empty": ""}
     pid = runtime.created(made)
     result = runtime("state", made.id).ok()
     assert not result.out.endswith("\n")

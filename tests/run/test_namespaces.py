@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from harness import NAMESPACES, Bundle, Runtime, Workshop, mounts
 
-HOST = {type: os.readlink(f"/proc/self/ns/{name}") for type, name in NAMESPACES.items()}
+
+def host(type: str) -> str:
+    """The test's own namespace."""
+    return os.readlink(f"/proc/self/ns/{NAMESPACES[type]}")
 
 
 def inside(report: Any, type: str) -> str:
@@ -23,7 +26,7 @@ def test_new_ones(runtime: Runtime, bundle: Workshop) -> None:
     for type in ("cgroup", "ipc", "mount", "network", "pid", "uts"):
         assert inside(report, type) != os.readlink(f"/proc/self/ns/{NAMESPACES[type]}"), type
     for type in ("time", "user"):
-        assert inside(report, type) == HOST[type], type
+        assert inside(report, type) == host(type), type
     assert all(line.endswith("/") for line in report["cgroup"].splitlines()), "the container's cgroup is its root"
 
 
@@ -35,7 +38,7 @@ def test_none_but_mount(runtime: Runtime, bundle: Workshop) -> None:
     made.mount("/sys", "bind", "/sys", "rbind", "ro")
     report = runtime.report(made)
     for type in ("cgroup", "ipc", "network", "pid", "uts", "time", "user"):
-        assert inside(report, type) == HOST[type], type
+        assert inside(report, type) == host(type), type
     assert report["hostname"] == os.uname().nodename
     assert report["pid"] == report["sid"], "a session of its own all the same"
 
@@ -49,7 +52,7 @@ def test_time(runtime: Runtime, bundle: Workshop) -> None:
         "boottime": {"secs": 2_000_000, "nanosecs": 999_999_999},
     }
     report = runtime.report(made)
-    assert inside(report, "time") != HOST["time"]
+    assert inside(report, "time") != host("time")
     offsets = {line.split()[0]: line.split()[1:] for line in report["timens_offsets"].splitlines()}
     assert offsets == {"monotonic": ["100000", "5"], "boottime": ["2000000", "999999999"]}
     with open("/proc/uptime") as file:
@@ -162,7 +165,7 @@ def test_user_namespace(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     made.user_namespace()
     report = runtime.report(made, "path=/proc/self/ns/user", "path=/etc", "write=/etc", "tree=/dev")
-    assert inside(report, "user") != HOST["user"]
+    assert inside(report, "user") != host("user")
     assert report["uid_map"].split() == ["0", "100000", "65536"]
     assert report["gid_map"].split() == ["0", "100000", "65536"]
     assert report["setgroups"] == "allow\n"
@@ -243,7 +246,7 @@ def test_a_network_of_the_host_with_a_user_namespace(runtime: Runtime, bundle: W
     made.namespace("network", str(sleeper / "net"))
     report = runtime.report(made)
     assert inside(report, "network") == os.readlink(sleeper / "net")
-    assert inside(report, "user") != HOST["user"]
+    assert inside(report, "user") != host("user")
 
 
 def test_hostname_and_domainname(runtime: Runtime, bundle: Workshop) -> None:

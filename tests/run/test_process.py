@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_plain_root_process(runtime: Runtime, bundle: Workshop) -> None:
     assert report["scheduler"] == 0
     assert report["nice"] == 0
     assert report["personality"] == "00000000\n"
-    assert report["oom_score_adj"].strip() == open("/proc/self/oom_score_adj").read().strip()
+    assert report["oom_score_adj"].strip() == Path("/proc/self/oom_score_adj").read_text().strip()
     assert report["keyring"].startswith("keyring;0;0;")
     assert status_field(report, "TracerPid") == "0"
     wanted = capability_mask(["AUDIT_WRITE", "KILL", "NET_BIND_SERVICE"])

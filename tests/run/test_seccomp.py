@@ -118,7 +118,13 @@ def test_errors(runtime: Runtime, bundle: Workshop) -> None:
         {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_NONE"]},
         {
             "defaultAction": "SCMP_ACT_ALLOW",
-            "syscalls": [{"names": ["getpid"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 9, "value": 0, "op": "SCMP_CMP_EQ"}]}],
+            "syscalls": [
+                {
+                    "names": ["getpid"],
+                    "action": "SCMP_ACT_ERRNO",
+                    "args": [{"index": 9, "value": 0, "op": "SCMP_CMP_EQ"}],
+                }
+            ],
         },
     ]
     for seccomp in broken:

@@ -1,4 +1,4 @@
-"""What went wrong in this field before, tried on us: the rootfs and what runs in it are hostile, config.json is trusted.
+"""What went wrong in this field before, tried on us: the rootfs and what runs in it are hostile, config.json is not.
 
 Each test names the advisories that it repeats.
 """
@@ -228,7 +228,9 @@ def privileged(made: Bundle) -> None:
 
 
 def own_bounding() -> int:
-    return next(int(line.split()[1], 16) for line in Path("/proc/self/status").read_text().splitlines() if "CapBnd" in line)
+    return next(
+        int(line.split()[1], 16) for line in Path("/proc/self/status").read_text().splitlines() if "CapBnd" in line
+    )
 
 
 def test_a_chaser_during_exec(runtime: Runtime, bundle: Workshop) -> None:

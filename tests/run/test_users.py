@@ -57,7 +57,9 @@ def check_report(report: Any) -> None:
     assert report["pid"] == 1
     assert report["no_new_privs"] == 1
     assert sorted(report["fds"]) == ["0", "1", "2"]
-    assert int(report["capabilities"]["effective"], 16) == harness.capability_mask(["AUDIT_WRITE", "KILL", "NET_BIND_SERVICE"])
+    assert int(report["capabilities"]["effective"], 16) == harness.capability_mask(
+        ["AUDIT_WRITE", "KILL", "NET_BIND_SERVICE"]
+    )
     for name, minor in (("null", 3), ("zero", 5), ("full", 7), ("urandom", 9)):
         stat = report["trees"]["/dev"][name]["stat"]
         assert (stat["type"], stat["major"], stat["minor"]) == ("c", 1, minor)
@@ -170,7 +172,10 @@ def test_ranges_by_newuidmap(users: Runtime, bundle: Workshop, subordinate_ids: 
     groups = [] if users.name == "runc" else [5, 6]  # 1.1.5 allows none to an ordinary user
     made.process["user"] = {"uid": 1000, "gid": 1000, "additionalGids": groups}
     report = as_user(users, "run", made, prefix=AS_PROBER).json
-    assert [line.split() for line in report["uid_map"].splitlines()] == [["0", str(USER), "1"], ["1", "200000", "65536"]]
+    assert [line.split() for line in report["uid_map"].splitlines()] == [
+        ["0", str(USER), "1"],
+        ["1", "200000", "65536"],
+    ]
     assert report["uid"] == [1000] * 3
     assert sorted(report["groups"]) == groups
     assert report["setgroups"] == "allow\n"
@@ -181,7 +186,7 @@ def test_ranges_by_newuidmap(users: Runtime, bundle: Workshop, subordinate_ids: 
         {"containerID": 0, "hostID": USER, "size": 1},
         {"containerID": 1, "hostID": 300000, "size": 65536},
     ]
-    as_user(users, "run", made, prefix=AS_PROBER).failed("newuidmap")
+    as_user(users, "run", made, prefix=AS_PROBER).failed(*(["newuidmap"] if users.name != "runc" else []))
 
 
 def test_root_in_a_user_namespace(users: Runtime, bundle: Workshop) -> None:
