@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .spec.model import Seccomp, Syscall, SyscallArg
+    from .spec.seccomp import Seccomp, Syscall, SyscallArg
 
     Instruction = tuple[int, int, int, int]  # struct sock_filter: code, jt, jf, k
 

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from .plan.tables import FLAGS, PROPAGATION, RECURSIVE
-from .spec.tables import (
-    CAPABILITIES,
-    NAMESPACES,
-    SECCOMP_ACTIONS,
-    SECCOMP_ARCHITECTURES,
-    SECCOMP_FLAGS,
-    SECCOMP_OPERATORS,
-)
+from .spec.seccomp import SECCOMP_ACTIONS, SECCOMP_ARCHITECTURES, SECCOMP_FLAGS, SECCOMP_OPERATORS
+from .spec.tables import CAPABILITIES, NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

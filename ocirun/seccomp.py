@@ -11,11 +11,11 @@ import posix
 import sys
 
 from .procfs import read_file
-from .spec.tables import SECCOMP_FLAGS
+from .spec.seccomp import SECCOMP_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .spec.model import Seccomp
+    from .spec.seccomp import Seccomp
 
 if sys.version_info >= (3, 12):  # hashlib costs ten times as much to import
     from _sha2 import sha256

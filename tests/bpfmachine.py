@@ -16,7 +16,7 @@ from typing import Any
 
 from harness import ENGINE_CONFIGS, base_config, libc
 
-from ocirun.spec.model import Seccomp, Syscall, SyscallArg
+from ocirun.spec.seccomp import Seccomp, Syscall, SyscallArg
 
 X86_64, I386, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028  # <linux/audit.h>
 X32 = 0x40000000

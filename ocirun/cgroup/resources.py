@@ -12,7 +12,8 @@ from ..errors import OperationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..spec.model import BlockIo, Cpu, Memory, Resources
+    from ..spec.limits import BlockIo, Cpu, Memory
+    from ..spec.model import Resources
 
     Setting = tuple[str, str, str, int]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ..errors import ConfigError, Problem
 from ..record import Record
-from ..spec.rules import sysctl_path
 from ..spec.tables import CLOCKS, NAMESPACES, RLIMITS
 from . import mounts, ops, parent, process
 from .ops import NO_SLOT, Operation
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 
     from ..cgroup.driver import CgroupDir, Placement
     from ..host import Host
-    from ..spec.model import Hook, IdMapping, Process, Spec
+    from ..spec.model import Hook, Process, Spec
+    from ..spec.namespaces import IdMapping
 
 
 class Plan(Record):
@@ -418,6 +418,8 @@ def _kernel_settings(draft: Draft, spec: Spec) -> None:
         add(ops.hostname("init", "/hostname", name=spec.hostname))
     if spec.domainname:
         add(ops.domainname("init", "/domainname", name=spec.domainname))
+    if linux.sysctl:
+        from ..spec.namespaces import sysctl_path
     for name, value in linux.sysctl.items():
         pointer = "/linux/sysctl/" + name.replace("~", "~0").replace("/", "~1")
         add(ops.sysctl("init", pointer, path=sysctl_path(name), value=value))

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from ..cgroup.driver import CgroupDir
     from ..host import Hierarchy, Host
-    from ..spec.model import Device, Mount
+    from ..spec.devices import Device
+    from ..spec.model import Mount
     from .build import Draft
 
 _CGROUP_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC

@@ -4,7 +4,8 @@ One record per object, one field per property; a field is the property's key in 
 ``no_new_privileges``), and ``class_`` for ``class``. An absent property, or a null one, is None; an absent array is
 ``()``, an absent map ``{}``, an absent boolean False where absence says nothing else. The words of the specification
 ("SCMP_ACT_ERRNO", "network") stay strings. Names such as ``Uint32`` give a number's range: read.py refuses others.
-Records are never changed, and neither are the dicts in them.
+Records are never changed, and neither are the dicts in them. Those for what few containers have are in modules that
+are loaded when there is some: limits.py, seccomp.py, devices.py, namespaces.py, tuning.py.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from ..record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from .devices import Device, NetDevice
+    from .limits import BlockIo, Cpu, HugepageLimit, Memory, Network, Pids, Rdma
+    from .namespaces import IdMapping, TimeOffset
+    from .seccomp import Seccomp
+    from .tuning import CpuAffinity, IntelRdt, IoPriority, MemoryPolicy, Personality, Scheduler
 
     Int32 = int
     Int64 = int
@@ -59,32 +66,6 @@ class Rlimit(Record):
     hard: Uint64
 
 
-class Scheduler(Record):
-    """process.scheduler, sched_setattr(2); times in nanoseconds."""
-
-    policy: str
-    nice: Int32 = 0
-    priority: Int32 = 0
-    flags: tuple[str, ...] = ()
-    runtime: Uint64 = 0
-    deadline: Uint64 = 0
-    period: Uint64 = 0
-
-
-class IoPriority(Record):
-    """process.ioPriority, ioprio_set(2)."""
-
-    class_: str
-    priority: Int32 = 0
-
-
-class CpuAffinity(Record):
-    """process.execCPUAffinity: lists of CPUs, "0-3,7"."""
-
-    initial: str | None = None
-    final: str | None = None
-
-
 class Process(Record):
     """process."""
 
@@ -111,14 +92,6 @@ class Root(Record):
 
     path: str
     readonly: bool = False
-
-
-class IdMapping(Record):
-    """A range of user or group ids, user_namespaces(7)."""
-
-    container_id: Uint32
-    host_id: Uint32
-    size: Uint32
 
 
 class Mount(Record):
@@ -159,31 +132,6 @@ class Namespace(Record):
     path: str | None = None
 
 
-class TimeOffset(Record):
-    """One of linux.timeOffsets, time_namespaces(7)."""
-
-    secs: Int64 = 0
-    nanosecs: Uint32 = 0
-
-
-class Device(Record):
-    """One of linux.devices; type is "c", "u", "b" or "p", file_mode as for chmod(2)."""
-
-    type: str
-    path: str
-    major: Int64 | None = None
-    minor: Int64 | None = None
-    file_mode: Uint32 | None = None
-    uid: Uint32 | None = None
-    gid: Uint32 | None = None
-
-
-class NetDevice(Record):
-    """One of linux.netDevices: a host's interface, and its name in the container if that differs."""
-
-    name: str | None = None
-
-
 class DeviceRule(Record):
     """One of linux.resources.devices; an absent type, major or minor stands for all."""
 
@@ -192,97 +140,6 @@ class DeviceRule(Record):
     major: Int64 | None = None
     minor: Int64 | None = None
     access: str | None = None
-
-
-class Memory(Record):
-    """linux.resources.memory, in bytes; -1 is no limit."""
-
-    limit: Int64 | None = None
-    reservation: Int64 | None = None
-    swap: Int64 | None = None
-    kernel: Int64 | None = None
-    kernel_tcp: Int64 | None = None
-    swappiness: Uint64 | None = None
-    disable_oom_killer: bool | None = None
-    use_hierarchy: bool | None = None
-    check_before_update: bool | None = None
-
-
-class Cpu(Record):
-    """linux.resources.cpu; times in microseconds."""
-
-    shares: Uint64 | None = None
-    quota: Int64 | None = None
-    burst: Uint64 | None = None
-    period: Uint64 | None = None
-    realtime_runtime: Int64 | None = None
-    realtime_period: Uint64 | None = None
-    cpus: str | None = None
-    mems: str | None = None
-    idle: Int64 | None = None
-
-
-class Pids(Record):
-    """linux.resources.pids; -1 is no limit."""
-
-    limit: Int64
-
-
-class WeightDevice(Record):
-    """One of linux.resources.blockIO.weightDevice."""
-
-    major: Int64
-    minor: Int64
-    weight: Uint16 | None = None
-    leaf_weight: Uint16 | None = None
-
-
-class ThrottleDevice(Record):
-    """One of linux.resources.blockIO.throttle*Device; rate in bytes or operations per second."""
-
-    major: Int64
-    minor: Int64
-    rate: Uint64 = 0
-
-
-class BlockIo(Record):
-    """linux.resources.blockIO."""
-
-    weight: Uint16 | None = None
-    leaf_weight: Uint16 | None = None
-    weight_device: tuple[WeightDevice, ...] = ()
-    throttle_read_bps_device: tuple[ThrottleDevice, ...] = ()
-    throttle_write_bps_device: tuple[ThrottleDevice, ...] = ()
-    throttle_read_iops_device: tuple[ThrottleDevice, ...] = ()
-    throttle_write_iops_device: tuple[ThrottleDevice, ...] = ()
-
-
-class HugepageLimit(Record):
-    """One of linux.resources.hugepageLimits; page_size "2MB", limit in bytes."""
-
-    page_size: str
-    limit: Uint64
-
-
-class InterfacePriority(Record):
-    """One of linux.resources.network.priorities."""
-
-    name: str
-    priority: Uint32
-
-
-class Network(Record):
-    """linux.resources.network."""
-
-    class_id: Uint32 | None = None
-    priorities: tuple[InterfacePriority, ...] = ()
-
-
-class Rdma(Record):
-    """One of linux.resources.rdma."""
-
-    hca_handles: Uint32 | None = None
-    hca_objects: Uint32 | None = None
 
 
 class Resources(Record):
@@ -297,62 +154,6 @@ class Resources(Record):
     memory: Memory | None = None
     network: Network | None = None
     rdma: dict[str, Rdma] = EMPTY
-
-
-class IntelRdt(Record):
-    """linux.intelRdt."""
-
-    clos_id: str | None = None
-    schemata: tuple[str, ...] = ()
-    l3_cache_schema: str | None = None
-    mem_bw_schema: str | None = None
-    enable_monitoring: bool = False
-
-
-class MemoryPolicy(Record):
-    """linux.memoryPolicy, set_mempolicy(2)."""
-
-    mode: str
-    nodes: str | None = None
-    flags: tuple[str, ...] = ()
-
-
-class Personality(Record):
-    """linux.personality, personality(2)."""
-
-    domain: str
-    flags: tuple[str, ...] = ()
-
-
-class SyscallArg(Record):
-    """One condition of a seccomp rule on an argument of the system call."""
-
-    index: Uint32
-    value: Uint64
-    op: str
-    value_two: Uint64 = 0
-
-
-class Syscall(Record):
-    """One rule of a seccomp filter."""
-
-    names: tuple[str, ...]
-    action: str
-    errno_ret: Uint32 | None = None
-    args: tuple[SyscallArg, ...] = ()
-
-
-class Seccomp(Record):
-    """linux.seccomp, seccomp(2). ``raw`` is the JSON object itself."""
-
-    default_action: str
-    default_errno_ret: Uint32 | None = None
-    flags: tuple[str, ...] = ()
-    listener_path: str | None = None
-    listener_metadata: str | None = None
-    architectures: tuple[str, ...] = ()
-    syscalls: tuple[Syscall, ...] = ()
-    raw: dict[str, Any]
 
 
 class Linux(Record):

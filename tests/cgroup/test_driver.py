@@ -20,19 +20,8 @@ from ocirun.cgroup import create, driver
 from ocirun.cgroup.driver import CgroupDir, Placement
 from ocirun.errors import HostError, OperationError
 from ocirun.host import Hierarchy, Host
-from ocirun.spec.model import (
-    BlockIo,
-    Cpu,
-    DeviceRule,
-    HugepageLimit,
-    Linux,
-    Memory,
-    Pids,
-    Process,
-    Resources,
-    Root,
-    Spec,
-)
+from ocirun.spec.limits import BlockIo, Cpu, HugepageLimit, Memory, Pids
+from ocirun.spec.model import DeviceRule, Linux, Process, Resources, Root, Spec
 
 HOST = facts.host()
 NAME = f"ocirun-driver-{os.getpid()}"

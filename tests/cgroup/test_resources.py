@@ -6,7 +6,7 @@ import pytest
 
 from ocirun.cgroup import resources
 from ocirun.errors import OperationError
-from ocirun.spec.model import (
+from ocirun.spec.limits import (
     BlockIo,
     Cpu,
     HugepageLimit,
@@ -15,10 +15,10 @@ from ocirun.spec.model import (
     Network,
     Pids,
     Rdma,
-    Resources,
     ThrottleDevice,
     WeightDevice,
 )
+from ocirun.spec.model import Resources
 
 MIB = 1 << 20
 

@@ -31,27 +31,12 @@ from ocirun.plan.encode import encode
 from ocirun.plan.execute import build_exec
 from ocirun.plan.process import environment
 from ocirun.record import replace
-from ocirun.spec.model import (
-    Capabilities,
-    CpuAffinity,
-    Device,
-    IdMapping,
-    IntelRdt,
-    IoPriority,
-    MemoryPolicy,
-    Mount,
-    Namespace,
-    NetDevice,
-    Personality,
-    Process,
-    Rlimit,
-    Root,
-    Scheduler,
-    Seccomp,
-    Spec,
-    User,
-)
+from ocirun.spec.devices import Device, NetDevice
+from ocirun.spec.model import Capabilities, Mount, Namespace, Process, Rlimit, Root, Spec, User
+from ocirun.spec.namespaces import IdMapping
 from ocirun.spec.read import read_spec
+from ocirun.spec.seccomp import Seccomp
+from ocirun.spec.tuning import CpuAffinity, IntelRdt, IoPriority, MemoryPolicy, Personality, Scheduler
 
 ENGINES = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", HERE.parents[2] / "shared" / "engine-configs"))
 

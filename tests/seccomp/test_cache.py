@@ -157,7 +157,7 @@ def test_a_hit_loads_no_library(tmp_path: Path) -> None:
     script = f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
-from ocirun.spec.model import Seccomp
+from ocirun.spec.seccomp import Seccomp
 from ocirun import seccomp
 raw = {PROFILE!r}
 seccomp.compile_filter(Seccomp(default_action="SCMP_ACT_ALLOW", raw=raw), {str(tmp_path)!r})

@@ -10,7 +10,7 @@ from spec.strategies import minimal
 
 from ocirun.errors import ConfigError
 from ocirun.load import child
-from ocirun.spec import read, rules
+from ocirun.spec import namespaces, read, validate
 
 ALL = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 MAPPING = [{"containerID": 0, "hostID": 100000, "size": 1000}]
@@ -429,10 +429,10 @@ def test_a_sysctl_of_the_host_is_refused(key: str, found: str) -> None:
 
 
 def test_the_path_of_a_sysctl() -> None:
-    assert rules.sysctl_path("net.ipv4.ip_forward") == "net/ipv4/ip_forward"
-    assert rules.sysctl_path("net/ipv4/conf/eth0.1/forwarding") == "net/ipv4/conf/eth0.1/forwarding"
-    assert rules.sysctl_path("net.ipv4.conf.eth0/1.forwarding") == "net/ipv4/conf/eth0.1/forwarding"
-    assert rules.sysctl_path("kernel") == "kernel"
+    assert namespaces.sysctl_path("net.ipv4.ip_forward") == "net/ipv4/ip_forward"
+    assert namespaces.sysctl_path("net/ipv4/conf/eth0.1/forwarding") == "net/ipv4/conf/eth0.1/forwarding"
+    assert namespaces.sysctl_path("net.ipv4.conf.eth0/1.forwarding") == "net/ipv4/conf/eth0.1/forwarding"
+    assert namespaces.sysctl_path("kernel") == "kernel"
 
 
 def test_rules_are_silent_about_values_that_are_wrong_by_themselves() -> None:
@@ -449,7 +449,7 @@ def test_warnings() -> None:
         linux={"resources": {"memory": {"kernelTCP": 5}}},
     )
     spec = read.read_spec("config.json", json.dumps(tree).encode())
-    assert [str(problem) for problem in rules.warnings(spec)] == [
+    assert [str(problem) for problem in validate.warnings(spec)] == [
         "/process/capabilities/bounding/1: ignoring an unknown capability, found CAP_FUTURE",
         "/process/capabilities/ambient/0: ignoring an unknown capability, found kill",
         "/mounts/1/destination: taking a relative path from /, found b",

@@ -1,0 +1,86 @@
+"""linux.devices and linux.netDevices: their records, how they are read, and their rules."""
+
+from __future__ import annotations
+
+from ..load import child
+from ..record import Record
+from .readers import array, int64, map_of, one_of, record, string, uint32
+from .rules import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from . import model
+    from .model import Int64, Uint32
+    from .rules import Breach
+
+
+class Device(Record):
+    """One of linux.devices; type is "c", "u", "b" or "p", file_mode as for chmod(2)."""
+
+    type: str
+    path: str
+    major: Int64 | None = None
+    minor: Int64 | None = None
+    file_mode: Uint32 | None = None
+    uid: Uint32 | None = None
+    gid: Uint32 | None = None
+
+
+class NetDevice(Record):
+    """One of linux.netDevices: a host's interface, and its name in the container if that differs."""
+
+    name: str | None = None
+
+
+# How they are read
+
+devices = array(
+    record(
+        Device,
+        ("type", "type", one_of(("c", "u", "b", "p"))),
+        ("path", "path", string),
+        ("major", "major", int64),
+        ("minor", "minor", int64),
+        ("fileMode", "file_mode", uint32),
+        ("uid", "uid", uint32),
+        ("gid", "gid", uint32),
+    )
+)
+
+net_devices = map_of(record(NetDevice, ("name", "name", string)))
+
+
+# The rules
+
+
+def breaches(linux: model.Linux) -> Iterator[Breach]:
+    for index, device in enumerate(linux.devices):
+        at = f"/linux/devices/{index}"
+        if device.path[:1] != "/":
+            yield f"{at}/path", "expected an absolute path", quoted(device.path), ()
+        # Absent ones are 0: Go writes no zeros. 12 and 20 bits: <linux/kdev_t.h>
+        if device.major is not None and not 0 <= device.major < 1 << 12:
+            yield f"{at}/major", "expected an integer from 0 to 4095", str(device.major), ()
+        if device.minor is not None and not 0 <= device.minor < 1 << 20:
+            yield f"{at}/minor", "expected an integer from 0 to 1048575", str(device.minor), ()
+    names = set()
+    for host, interface in linux.net_devices.items():
+        at, name = child("/linux/netDevices", host), interface.name or host
+        if not _is_interface(host):
+            yield at, "expected the name of a network device", quoted(host), ()
+        if interface.name and not _is_interface(interface.name):
+            yield f"{at}/name", "expected the name of a network device", quoted(interface.name), ()
+        if name in names:
+            yield at, "expected a name that no other device gets", quoted(name), ()
+        names.add(name)
+
+
+def _is_interface(name: str) -> bool:
+    """dev_valid_name() in the kernel's net/core/dev.c"""
+    return (
+        0 < len(name.encode()) < 16
+        and name not in (".", "..")
+        and not any(character in "/:" or character.isspace() for character in name)
+    )

@@ -1,0 +1,176 @@
+"""What a container may set in a namespace of its own: the maps of a user namespace, the offsets of a time namespace,
+sysctls.
+"""
+
+from __future__ import annotations
+
+from ..load import child
+from ..record import Record
+from .readers import array, int64, map_of, record, uint32
+from .rules import NAMESPACES, quoted
+from .tables import CLOCKS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from . import model
+    from .model import Int64, Uint32
+    from .rules import Breach
+
+
+class IdMapping(Record):
+    """A range of user or group ids, user_namespaces(7)."""
+
+    container_id: Uint32
+    host_id: Uint32
+    size: Uint32
+
+
+class TimeOffset(Record):
+    """One of linux.timeOffsets, time_namespaces(7)."""
+
+    secs: Int64 = 0
+    nanosecs: Uint32 = 0
+
+
+# How they are read
+
+id_mappings = array(
+    record(
+        IdMapping,
+        ("containerID", "container_id", uint32),
+        ("hostID", "host_id", uint32),
+        ("size", "size", uint32),
+    )
+)
+
+time_offsets = map_of(record(TimeOffset, ("secs", "secs", int64), ("nanosecs", "nanosecs", uint32)))
+
+
+# User namespaces
+
+
+def user_namespace(spec: model.Spec) -> Iterator[Breach]:
+    linux = spec.linux
+    user = next((namespace for namespace in linux.namespaces if namespace.type == "user"), None)
+    if user is None:
+        for mappings, key in ((linux.uid_mappings, "uidMappings"), (linux.gid_mappings, "gidMappings")):
+            if mappings:
+                yield f"/linux/{key}", "mappings need a namespace of type user", "none", (NAMESPACES,)
+        return
+    if user.path:
+        return  # the mappings are those of the namespace; the plan compares
+    broken = False
+    for breach in id_maps(linux, "/linux"):
+        broken = True
+        yield breach
+    if broken:
+        return
+    maps = ("/linux/uidMappings", "/linux/gidMappings", NAMESPACES)
+    who = spec.process.user
+    if not _is_mapped(who.uid, linux.uid_mappings):
+        yield "/process/user/uid", "expected an id that /linux/uidMappings maps", str(who.uid), maps
+    if not _is_mapped(who.gid, linux.gid_mappings):
+        yield "/process/user/gid", "expected an id that /linux/gidMappings maps", str(who.gid), maps
+    for index, gid in enumerate(who.additional_gids):
+        if not _is_mapped(gid, linux.gid_mappings):
+            pointer = f"/process/user/additionalGids/{index}"
+            yield pointer, "expected an id that /linux/gidMappings maps", str(gid), maps
+
+
+def _is_mapped(id: int, mappings: tuple[IdMapping, ...]) -> bool:
+    return any(m.container_id <= id < m.container_id + m.size for m in mappings)
+
+
+def id_maps(owner: model.Linux | model.Mount, at: str) -> Iterator[Breach]:
+    """What user_namespaces(7) says of uid_map and gid_map."""
+    for mappings, key in ((owner.uid_mappings, "uidMappings"), (owner.gid_mappings, "gidMappings")):
+        pointer = f"{at}/{key}"
+        if not mappings:
+            yield pointer, "expected at least one mapping for the user namespace", "none", ()
+        if len(mappings) > 340:
+            yield pointer, "expected at most 340 mappings", str(len(mappings)), ()
+        for index, mapping in enumerate(mappings):
+            if not mapping.size:
+                yield f"{pointer}/{index}/size", "expected at least 1", "0", ()
+            for field, name in (("container_id", "containerID"), ("host_id", "hostID")):
+                first = getattr(mapping, field)
+                if first + mapping.size > (1 << 32) - 1:  # (uid_t) -1 is no id
+                    expected = "expected ids up to 4294967294"
+                    found = f"{first} to {first + mapping.size - 1}"
+                    yield f"{pointer}/{index}/{name}", expected, found, (f"{pointer}/{index}/size",)
+                elif any(_overlap(first, mapping.size, getattr(m, field), m.size) for m in mappings[:index]):
+                    expected = "expected ids that no other mapping has"
+                    found = f"{first} to {first + mapping.size - 1}"
+                    yield f"{pointer}/{index}/{name}", expected, found, (f"{pointer}/{index}/size",)
+
+
+def _overlap(one: int, size: int, other: int, other_size: int) -> bool:
+    return one < other + other_size and other < one + size
+
+
+# Time namespaces
+
+
+def clocks(linux: model.Linux) -> Iterator[Breach]:
+    """What is wrong in timeOffsets."""
+    for clock, offset in linux.time_offsets.items():
+        at = child("/linux/timeOffsets", clock)
+        if clock not in CLOCKS:
+            yield at, "expected monotonic or boottime", quoted(clock), ()
+        if offset.nanosecs >= 1_000_000_000:
+            yield f"{at}/nanosecs", "expected an integer from 0 to 999999999", str(offset.nanosecs), ()
+
+
+# Sysctls
+
+_IPC_SYSCTLS = frozenset(
+    (
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+        "kernel/shm_rmid_forced",
+    )
+)
+
+
+def sysctl(key: str, types: dict[str, Any]) -> Iterator[Breach]:
+    """A sysctl must belong to a namespace of the container (runc's list), else it would be the host's."""
+    pointer, path = child("/linux/sysctl", key), sysctl_path(key)
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        yield pointer, "expected the name of a sysctl", quoted(key), ()
+    elif path == "kernel/hostname":
+        yield pointer, "expected the name of the host in /hostname", "it as a sysctl", ()
+    else:
+        if path.startswith("net/"):
+            type = "network"
+        elif path in _IPC_SYSCTLS or path.startswith("fs/mqueue/"):
+            type = "ipc"
+        elif path == "kernel/domainname":
+            type = "uts"
+        elif path.startswith("user/"):
+            type = "user"
+        else:
+            yield pointer, "expected a sysctl that belongs to a namespace", quoted(key), ()
+            return
+        if type not in types:
+            expected = f"this sysctl needs a namespace of its own of type {type}"
+            yield pointer, expected, "none", (NAMESPACES,)
+
+
+def sysctl_path(key: str) -> str:
+    """The path below /proc/sys of a sysctl's name.
+
+    As sysctl(8) and runc: the first separator in the name, "." or "/", is the separator of it all, and the other one
+    stands for a "." in a component: "net.ipv4.conf.eth0/1.forwarding" and "net/ipv4/conf/eth0.1/forwarding".
+    """
+    dot, slash = key.find("."), key.find("/")
+    if slash >= 0 and (dot < 0 or slash < dot):
+        return key
+    return "/".join([part.replace("/", ".") for part in key.split(".")])
