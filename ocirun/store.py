@@ -88,7 +88,7 @@ def claim(root: str, id: str) -> int:
         try:
             posix.mkdir(path, 0o711)
         except FileNotFoundError:
-            _make_root(root)
+            make_root(root)
             posix.mkdir(path, 0o711)
     except FileExistsError:
         raise ContainerExists(id) from None
@@ -101,8 +101,11 @@ def claim(root: str, id: str) -> int:
         raise ContainerExists(id) from None
 
 
-def _make_root(root: str) -> None:
-    """mkdir -p, mode 0700."""
+def make_root(root: str) -> None:
+    """Make the root directory and its parents, mode 0700; those that are there stay as they are.
+
+    :raises HostError: they cannot be made
+    """
     made = ""
     for part in root.split("/"):
         made += part + "/"
@@ -110,6 +113,8 @@ def _make_root(root: str) -> None:
             posix.mkdir(made, 0o700)
         except FileExistsError:
             pass
+        except OSError as error:
+            raise HostError(f"make the root directory {root}: {reason_of(error.errno or 0)}") from None
 
 
 def lock(root: str, id: str, wait: bool = True) -> int:

@@ -99,23 +99,24 @@ class Creation:
         :param console_socket: an open socket that gets the terminal, -1 without one
         :param wait: PID 1 is to wait for `start`
         """
+        # All that can be refused is refused before anything is made.
+        host = facts.host()
+        placement = driver.place(self.spec, host, self.id, self.request.rootless)
+        plan = self._plan(host, placement, console_socket >= 0, wait)
         steps.reach("create.claim")
         self._lock = store.claim(self.root, self.id)
         try:
-            self._make(console_socket, wait)
+            self._make(plan, placement.directories, console_socket, wait)
         except BaseException:
             self.undo()
             raise
 
-    def _make(self, console_socket: int, wait: bool) -> None:
-        host = facts.host()
-        placement = driver.place(self.spec, host, self.id, self.request.rootless)
-        self.entry = _entry(self.id, self.bundle, self.spec, placement.directories)
+    def _make(self, plan: Plan, directories: tuple[driver.CgroupDir, ...], console_socket: int, wait: bool) -> None:
+        self.entry = _entry(self.id, self.bundle, self.spec, directories)
         steps.reach("create.state")
         store.save(self.root, self.entry)
         store.write_file(f"{self.root}/{self.id}/config.json", self.config)
-        plan = self._plan(host, placement, console_socket >= 0, wait)
-        self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", placement.directories)
+        self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", directories)
         descriptors = {"console": console_socket}
         if wait:
             steps.reach("create.fifo")
@@ -144,6 +145,8 @@ class Creation:
             wait=wait,
             **self._hook_states(),
         )
+        if self.spec.linux.seccomp:
+            store.make_root(self.root)  # for the cache of filters
         return build(self.spec, host, options, placement, compiled_filter(self.spec, self.root))
 
     def _hook_states(self) -> dict[str, tuple[str, str]]:
