@@ -115,15 +115,14 @@ def test_environment_arguments_and_streams(runtime: Runtime, bundle: Workshop) -
     made = bundle("true")
     shell(made)
     script = 'IFS="|"; { echo "$*"; /usr/bin/env 2>/dev/null || /bin/env; } > @'
-    kinds = ("createRuntime", "createContainer", "startContainer")
     made.config["hooks"] = {
         kind: [
             hook(script.replace("@", writable(made, kind) + "." + kind), "one", "two words", "", env=["A=1", "B=x y"])
         ]
-        for kind in kinds
+        for kind in KINDS
     }
     runtime.run(made, env={**os.environ, "SECRET": "1"}).ok()
-    for kind in kinds:
+    for kind in KINDS:
         first, *env = (made.rootfs / f"seen.{kind}").read_text().splitlines()
         assert first == "one|two words|", kind
         env = [one for one in env if not one.startswith(("PWD=", "SHLVL=", "_="))]
