@@ -144,7 +144,7 @@ def test_ptmx_must_be_of_a_devpts(rootfs: Path, kind: str, without: str) -> None
 
 
 def test_something_mounted_over_the_slave_is_not_used(rootfs: Path, victim: Path) -> None:
-    """The slave comes by its master (TIOCGPTPEER), whatever /dev/pts/0 is."""
+    """CVE-2025-52565: the slave comes by its master (TIOCGPTPEER), whatever /dev/pts/0 is."""
     hide = [device("/dev/null", 1, 3), bind(victim, "/dev/pts/ptmx")]
     assert "devpts" in failure(with_console(rootfs, hide)).words
     assert victim.read_text() == "the host's"

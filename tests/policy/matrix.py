@@ -116,13 +116,27 @@ def rows() -> list[Row]:
 
 
 def test_names() -> dict[str, str]:
-    """Every test as "run/test_x.py::test_name" -> the text of its file."""
+    """Every test as "run/test_x.py::test_name" -> its text, with that of what it names in its file, and of comments
+    right above it."""
     found = {}
     for path in sorted(TESTS.rglob("test_*.py")):
         text = path.read_text()
-        for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                found[f"{path.relative_to(TESTS).as_posix()}::{node.name}"] = text
+        body = ast.parse(text).body
+        parts: dict[str, str] = {}
+        end = 0
+        for node in body:
+            lines = text.splitlines()[end : node.end_lineno]  # decorators and comments are before the node
+            end = node.end_lineno or end
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            for name in [getattr(node, "name", ""), *names]:
+                parts[name] = "\n".join(lines)
+        for name, part in parts.items():
+            if name.startswith("test_"):
+                named = set(re.findall(r"\w+", part)) & parts.keys() - {name}
+                found[f"{path.relative_to(TESTS).as_posix()}::{name}"] = "\n".join(
+                    [part, *(parts[one] for one in sorted(named) if not one.startswith("test_"))]
+                )
     return found
 
 

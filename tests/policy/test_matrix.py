@@ -77,7 +77,7 @@ def test_every_row_has_tests() -> None:
 
 @pytest.mark.parametrize("kind", ["flag", "advisory"])
 def test_the_tests_speak_of_their_cells(kind: str) -> None:
-    """A flag or an advisory is named in a file of its tests. (Properties are tried below; the tests of options have
+    """A flag or an advisory is named in one of its tests. (Properties are tried below; the tests of options have
     tables that are compared with the program's.)"""
     names = matrix.test_names()
     shorts = {f"{name} --{flag.name}": flag.short for name, command in COMMANDS.items() for flag in command.flags}
