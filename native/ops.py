@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 TYPES = {"u32": "int", "i32": "int", "u64": "int", "i64": "int", "str": "str", "strv": "Sequence[str]", "blob": "bytes"}
+# Of the module struct. Strings, lists and bytes are references: {offset, length or count} in the string area.
+CODES = {"u32": "I", "i32": "i", "u64": "Q", "i64": "q", "str": "II", "strv": "II", "blob": "II"}
 STAGES = ("Outer stage", "PID 1")
 
 Field = tuple[str, str]
@@ -33,6 +35,10 @@ def write(operations: list[tuple[str, str, list[Field]]]) -> str:
         inner = ", ".join(f'("{field}", "{kind}")' for field, kind in fields)
         out.append(f'    "{name}": ({inner}{"," if len(fields) == 1 else ""}),')
     out.append("}\n")
+    out.append(LAYOUTS)
+    for number, (name, _, fields) in enumerate(operations):
+        out.append(f'    "{name}": {layout(number, fields)},')
+    out.append("}\n")
     for name, comment, fields in operations:
         values = "".join(f"{field}, " for field, _ in fields)
         arguments = "".join(f", {field}: {TYPES[kind]}" for field, kind in fields)
@@ -44,6 +50,22 @@ def write(operations: list[tuple[str, str, list[Field]]]) -> str:
         out.append(f'    return Operation((who, pointer, "{name}", ({listed})))\n')
     return "\n".join(out).rstrip("\n") + "\n"
 
+
+def layout(number: int, fields: list[Field]) -> str:
+    """An entry of LAYOUTS."""
+    # The header is kind, size and index, aligned as the C compiler does; "0Q" pads the end to 8.
+    form = "HHI" + "".join(CODES[kind] for _, kind in fields) + "0Q"
+    references = []
+    position = 3
+    for _, kind in fields:
+        if CODES[kind] == "II":
+            references.append(f'({position}, "{kind}")')
+        position += len(CODES[kind])
+    return f'({number}, "{form}", ({", ".join(references)}{"," if len(references) == 1 else ""}))'
+
+
+LAYOUTS = """# How encode.py packs a record: its kind, the format, and where references are among the numbers, and to what.
+LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {"""
 
 HEAD = '''"""The operations of a plan. Written by native/ops.py from native/ops.def: change it there.
 

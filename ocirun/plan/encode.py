@@ -5,10 +5,13 @@ from __future__ import annotations
 from _struct import Struct, error  # type: ignore[attr-defined]
 
 from ..errors import ConfigError, Problem
-from . import ops
+from .ops import LAYOUTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from .build import Plan
 
 MAGIC = 0x6E75726F
@@ -17,9 +20,6 @@ _HEADER = Struct("=8I")
 _REFERENCE = Struct("=2I")  # {offset, length or count}
 _LIMIT = 0xFFFFFFFF
 
-# Natural alignment, as the C compiler's; "0Q" pads the end to 8.
-_CODES = {"u32": "I", "i32": "i", "u64": "Q", "i64": "q", "str": "II", "strv": "II", "blob": "II"}
-_KINDS = {name: number for number, name in enumerate(ops.FIELDS)}
 _formats: dict[str, Struct] = {}
 
 
@@ -29,24 +29,25 @@ def encode(plan: Plan) -> bytes:
     :raises ConfigError: a string holds a NUL character, or a number or the whole is too big for its field
     """
     strings = _Strings()
+    store: dict[str, Callable[[Any], tuple[int, int]]] = {
+        "str": strings.text,
+        "strv": strings.list,
+        "blob": strings.blob,
+    }
     outer: list[bytes] = []
     init: list[bytes] = []
     for index, (who, pointer, name, values) in enumerate(plan.operations):
         if who == "parent":
             continue
-        record = _formats.get(name) or _format(name)
-        arguments: list[int] = []
+        number, form, references = LAYOUTS[name]
+        record = _formats.get(name)
+        if record is None:
+            record = _formats[name] = Struct(form)
+        arguments = [number, record.size, index, *values]
         try:
-            for (_, kind), value in zip(ops.FIELDS[name], values, strict=True):
-                if kind == "str":
-                    arguments += strings.text(value)
-                elif kind == "strv":
-                    arguments += strings.list(value)
-                elif kind == "blob":
-                    arguments += strings.blob(value)
-                else:
-                    arguments.append(value)
-            packed = record.pack(_KINDS[name], record.size, index, *arguments)
+            for place, kind in references:
+                arguments[place : place + 1] = store[kind](arguments[place])
+            packed = record.pack(*arguments)
         except (error, ValueError) as reason:
             raise ConfigError("config.json", (Problem(pointer=pointer, expected=str(reason)),)) from None
         (outer if who == "outer" else init).append(packed)
@@ -66,12 +67,6 @@ def encode(plan: Plan) -> bytes:
         plan.slots,
     )
     return header + records + strings.area
-
-
-def _format(name: str) -> Struct:
-    record = Struct("@HHI" + "".join(_CODES[kind] for _, kind in ops.FIELDS[name]) + "0Q")
-    _formats[name] = record
-    return record
 
 
 class _Strings:
