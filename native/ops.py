@@ -64,7 +64,8 @@ def layout(number: int, fields: list[Field]) -> str:
     return f'({number}, "{form}", ({", ".join(references)}{"," if len(references) == 1 else ""}))'
 
 
-LAYOUTS = """# How encode.py packs a record: its kind, the format, and where references are among the numbers, and to what.
+LAYOUTS = """\
+# How encode.py packs a record: its kind, the format, and where references are among the numbers, and to what.
 LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {"""
 
 HEAD = '''"""The operations of a plan. Written by native/ops.py from native/ops.def: change it there.
