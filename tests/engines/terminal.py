@@ -67,14 +67,25 @@ class Terminal:
         if self.process is not None:
             self.process.send_signal(signal.SIGWINCH)
 
+    def press(self, key: str, pattern: str, timeout: float = 60) -> None:
+        """Press a key, again and again, until `pattern` is shown: the program that it is for may not be the
+        foreground's yet."""
+        deadline = time.monotonic() + timeout
+        while True:
+            self.type(key)
+            with contextlib.suppress(AssertionError):
+                self.expect(pattern, 1)
+                return
+            assert time.monotonic() < deadline, f"{pattern!r} is never shown; all that is:\n{self.shown}"
+
     def resize_for_shell(self, rows: int, columns: int, timeout: float = 60) -> None:
-        """Make it another size, until the shell in it sees that: a client may show the prompt before it listens for
-        SIGWINCH."""
+        """Make it this size, until the shell in it sees that: a client may show the prompt before it has passed the
+        first size on (busybox makes an odd error of none) and listens for SIGWINCH."""
         deadline = time.monotonic() + timeout
         while True:
             self.resize(rows, columns)
             self.type("stty size\n")
-            size = self.expect(r"\n([0-9]+ [0-9]+)\n").group(1)
+            size = self.expect(r"\n([0-9]+ [0-9]+|stty: .*)\n").group(1)
             if size == f"{rows} {columns}":
                 return
             assert time.monotonic() < deadline, f"the size is still {size}"

@@ -191,13 +191,13 @@ def test_terminal(containerd: Containerd, id: str) -> None:
     """A shell in a terminal: its size, a signal from the keyboard, its exit code."""
     with containerd.terminal(*containerd.run_command("--rm", "--tty", busybox.NAME, id, "sh")) as shell:
         shell.expect("# ")
-        shell.type("tty; stty size\n")
-        shell.expect("/dev/(pts/[0-9]+|console)\n24 80\n")
+        shell.type("tty\n")
+        shell.expect("\n/dev/(pts/[0-9]+|console)\n")
+        shell.resize_for_shell(24, 80)
         shell.resize_for_shell(50, 132)
         shell.type("sleep 1000\n")
-        time.sleep(0.5)
-        shell.type("\x03")
-        shell.expect("# ")
+        shell.expect("sleep 1000\n")
+        shell.press("\x03", "# ")
         shell.type("exit 3\n")
         assert shell.wait() == 3
 

@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,13 +135,10 @@ def session(shell: Terminal) -> None:
     shell.type("sleep 1000 & jobs; echo now; sleep 2000\n")
     shell.expect("Running +sleep 1000")
     shell.expect("\nnow\n")
-    time.sleep(0.5)  # until the shell has made it the foreground's
-    shell.type("\x1a")
-    shell.expect("Stopped +sleep 2000")
+    shell.press("\x1a", "Stopped +sleep 2000")
     shell.type("fg\n")
     shell.expect("\nsleep 2000\n")
-    shell.type("\x03")
-    shell.expect("@ ")
+    shell.press("\x03", "@ ")
     shell.type("kill %1; wait; echo done\n")
     shell.expect("\ndone\n")
     shell.resize_for_shell(40, 120)

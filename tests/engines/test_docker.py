@@ -194,8 +194,9 @@ def test_restart(docker: Docker) -> None:
 def test_terminal(docker: Docker) -> None:
     with docker.terminal("run", "--rm", "--interactive", "--tty", IMAGE, "sh") as shell:
         shell.expect("# ")
-        shell.type("tty; stty size\n")
-        shell.expect("\n/dev/pts/0\n24 80\n")
+        shell.type("tty\n")
+        shell.expect("\n/dev/pts/0\n")
+        shell.resize_for_shell(24, 80)
         shell.type("exit 4\n")
         assert shell.wait() == 4
 
@@ -208,9 +209,8 @@ def test_exec_with_a_terminal(docker: Docker) -> None:
         shell.expect("\n/dev/pts/[0-9]+\n")
         shell.resize_for_shell(40, 100)
         shell.type("sleep 1000\n")
-        time.sleep(0.5)
-        shell.type("\x03")
-        shell.expect("# ")
+        shell.expect("sleep 1000\n")
+        shell.press("\x03", "# ")
         shell.type("exit 7\n")
         assert shell.wait() == 7
 

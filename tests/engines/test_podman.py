@@ -157,8 +157,9 @@ def test_terminal(podman: Podman) -> None:
     arguments = ["run", "--rm", "--network", "none", "--cgroup-parent", f"/{GROUP}", "--interactive", "--tty", IMAGE]
     with podman.terminal(*arguments, "sh") as shell:
         shell.expect("# ")
-        shell.type("test -t 0 && stty size\n")
-        shell.expect("\n24 80\n")
+        shell.type("test -t 0 && echo a terminal\n")
+        shell.expect("\na terminal\n")
+        shell.resize_for_shell(24, 80)
         shell.type("exit 4\n")
         assert shell.wait() == 4
 

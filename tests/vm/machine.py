@@ -52,7 +52,7 @@ START = """\
 # What the unit of the image runs.
 cd {inside}/source
 export PYTHONPATH={inside}/source/tests/vm OCIRUN_TEST_DEBIAN=/srv/debian OCIRUN_TEST_RUNTIME={runtime}
-exec {inside}/venv/bin/python -m pytest -p inside -p no:cacheprovider -q --no-header --tb=short {selection}
+exec {inside}/venv/bin/python -P -m pytest -p inside -p no:cacheprovider -q --no-header --tb=short {selection}
 """
 
 
@@ -103,7 +103,7 @@ class Machine:
         """The end of what the serial line said, without its colours."""
         text = self.console.read_text(errors="replace") if self.console.exists() else ""
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", text)
-        return "\n".join(plain.splitlines()[-lines:])
+        return "\n".join([line for line in plain.splitlines() if line.strip()][-lines:])
 
     def stop(self) -> None:
         """Let it power off for a moment, then make it."""

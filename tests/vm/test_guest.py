@@ -1,0 +1,135 @@
+"""The tests that a Debian with systemd and cgroup v2 runs, in a virtual machine; each is reported here as its own.
+
+`pytest -m vm` boots the machine once. OCIRUN_TEST_VM_SELECT chooses other tests for it (arguments of pytest), and
+OCIRUN_TEST_VM_RUNTIME another runtime in it, such as /usr/sbin/runc.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from image import image, say
+from machine import INSIDE, REPOSITORY, Machine, second_disk
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(os.geteuid() != 0, reason="the image is made by root"),
+]
+
+# Seconds from power on to power off. An emulated processor is ten to twenty times slower than a real one, so what does
+# not depend on the kernel, on cgroup v2 or on systemd is left to the tests outside.
+LIMIT = 480
+
+SELECTION = [
+    "tests/engines/test_containerd.py",
+    "tests/engines/test_debian.py",
+    "tests/run",
+    "tests/cgroup",
+]
+
+
+class Guest:
+    """What is known of the tests inside, and their reports on the way to pytest."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self.item = item
+        self.waiting: dict[str, None] = {}
+        self.running = "nothing yet"
+        self.finished = False
+
+    def handle(self, event: dict[str, object]) -> None:
+        """One event of inside.py."""
+        getattr(self, f"on_{event.pop('event')}")(**event)
+
+    def on_begun(self, uptime: float) -> None:
+        say(f"the tests begin {uptime:.0f} s after power on")
+
+    def on_collected(self, uptime: float, tests: list[str]) -> None:
+        self.waiting = dict.fromkeys(tests)
+        self.item.session.testscollected += len(tests)
+
+    def on_uncollected(self, uptime: float, nodeid: str, text: str) -> None:
+        report = self.report(nodeid, (nodeid, 0, nodeid), "call", "failed", text, 0.0, [])
+        self.item.ihook.pytest_runtest_logreport(report=report)
+
+    def on_started(self, uptime: float, nodeid: str) -> None:
+        self.running = nodeid
+
+    def on_report(
+        self,
+        uptime: float,
+        nodeid: str,
+        location: tuple[str, int | None, str],
+        when: str,
+        outcome: str,
+        longrepr: str | list[object] | None,
+        duration: float,
+        sections: list[list[str]],
+        wasxfail: str | None,
+    ) -> None:
+        self.waiting.pop(nodeid, None)
+        if isinstance(longrepr, list):  # of a skip: where, which line, why
+            longrepr = (str(longrepr[0]).replace(str(INSIDE / "source"), str(REPOSITORY)), *longrepr[1:])
+        report = self.report(nodeid, tuple(location), when, outcome, longrepr, duration, [tuple(s) for s in sections])
+        if wasxfail is not None:
+            report.wasxfail = wasxfail
+        self.item.ihook.pytest_runtest_logreport(report=report)
+
+    def report(
+        self, nodeid: str, location: tuple, when: str, outcome: str, longrepr: object, duration: float, sections: list
+    ) -> pytest.TestReport:
+        """A report for pytest of a test inside."""
+        return pytest.TestReport(
+            nodeid=f"vm:{nodeid}",
+            location=(f"vm:{location[0]}", location[1], location[2]),
+            keywords={"vm": 1},
+            outcome=outcome,
+            longrepr=longrepr,
+            when=when,
+            sections=sections,
+            duration=duration,
+        )
+
+    def on_finished(self, uptime: float, exitstatus: int) -> None:
+        self.finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        say(f"the tests end {uptime:.0f} s after power on, with status {exitstatus}")
+
+
+def test_machine(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
+    """The machine boots, runs all that is selected, and is off again in time."""
+    selection = shlex.split(os.environ.get("OCIRUN_TEST_VM_SELECT", "")) or SELECTION
+    guest = Guest(request.node)
+    with capsys.disabled():
+        print()
+        built = image()
+        with second_disk(built, os.environ.get("OCIRUN_TEST_VM_RUNTIME"), selection) as tar:
+            say("booting")
+            deadline = time.monotonic() + LIMIT
+            machine = Machine(built, tar)
+            try:
+                while (event := machine.event(deadline)) is not None:
+                    guest.handle(event)
+                problem = None if guest.finished else "it went off before the tests were over"
+            except TimeoutError:
+                problem = f"not over after {LIMIT} s"
+            finally:
+                machine.stop()
+            console = machine.tail(60)
+    if problem is None and guest.waiting:
+        problem = "some tests were never reported"
+    if problem is not None:
+        left = "\n".join(f"    {nodeid}" for nodeid in list(guest.waiting)[:20])
+        pytest.fail(
+            f"{problem}; the last to begin was {guest.running}; {len(guest.waiting)} without a result:\n{left}\n"
+            f"the end of the console:\n{console}",
+            pytrace=False,
+        )
