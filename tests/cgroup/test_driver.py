@@ -349,7 +349,8 @@ def test_who_is_in_it(made: Callable[..., Placement], processes: Callable[..., s
     first = processes(placement)
     for directory in placement.directories:
         Path(directory.path, "below").mkdir()
-        with contextlib.suppress(FileNotFoundError):
+        # v2 has no files of a controller there that nothing enabled, and lets nothing be written to new ones.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             for file in ("cpuset.cpus", "cpuset.mems"):
                 Path(directory.path, "below", file).write_text(Path(directory.path, file).read_text())
     second = processes(placement, below="/below")
@@ -385,8 +386,9 @@ def test_freeze(made: Callable[..., Placement], processes: Callable[..., subproc
     assert driver.frozen(placement.directories)
     driver.signal_all(placement.directories, signal.SIGTERM)
     assert driver.frozen(placement.directories), "still paused"
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(0.2)
+    if not HOST.unified:  # v2: "a process can be killed by a fatal signal" while frozen
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.2)
     driver.thaw(placement.directories)
     assert not driver.frozen(placement.directories)
     assert process.wait(5) == -signal.SIGTERM
