@@ -38,32 +38,36 @@ def cgroup_hierarchies(cgroup: bytes, mountinfo: bytes) -> tuple[bool, tuple[Hie
     :param cgroup: /proc/self/cgroup
     :param mountinfo: /proc/self/mountinfo
     """
-    own: list[tuple[tuple[str, ...], str]] = []
+    own: dict[str, tuple[tuple[str, ...], str]] = {}  # by the first controller; no two hierarchies share one
     own2 = "/"
     for line in cgroup.decode("utf-8", "surrogateescape").splitlines():
         number, controllers, path = line.split(":", 2)
         if controllers:
-            own.append((tuple(controllers.split(",")), path))
+            names = tuple(controllers.split(","))
+            own[names[0]] = names, path
         elif number == "0":
             own2 = path
     found: dict[tuple[str, ...], Hierarchy] = {}
-    for line2 in mountinfo.split(b"\n"):
-        if b" - cgroup" not in line2:
+    for line in mountinfo.decode("utf-8", "surrogateescape").split("\n"):
+        before, separator, after = line.partition(" - cgroup")
+        if not separator:
             continue
-        before, _, after = line2.decode("utf-8", "surrogateescape").partition(" - ")
-        fields = before.split(" ")
-        fstype, _, options = after.split(" ", 2)
-        root, mountpoint = _unescape(fields[3]), _unescape(fields[4])
-        if fstype == "cgroup2":
+        _, _, _, root, mountpoint, _ = before.split(" ", 5)
+        version, _, options = after.split(" ", 2)
+        if "\\" in before:
+            root, mountpoint = _unescape(root), _unescape(mountpoint)
+        if version == "2":
             if mountpoint == "/sys/fs/cgroup":
                 return True, (Hierarchy(mountpoint=mountpoint, controllers=(), own=own2, root=root),)
             if mountpoint == "/sys/fs/cgroup/unified":
                 found.setdefault((), Hierarchy(mountpoint=mountpoint, controllers=(), own=own2, root=root))
             continue
-        words = frozenset(options.split(","))
-        for names, path in own:
-            if words.issuperset(names):
-                found.setdefault(names, Hierarchy(mountpoint=mountpoint, controllers=names, own=path, root=root))
+        words = options.split(",")
+        for word in words:
+            if word in own and own[word][0] not in found:
+                names, path = own[word]
+                if len(names) == 1 or set(words).issuperset(names):
+                    found[names] = Hierarchy(mountpoint=mountpoint, controllers=names, own=path, root=root)
     return False, tuple(found.values())
 
 

@@ -41,7 +41,6 @@ def may_make(path: str) -> bool:
 
 def perform(directories: Sequence[CgroupDir], operations: Sequence[Operation]) -> None:
     """As driver.perform."""
-    _refuse_used(directories)
     made: list[str] = []
     try:
         _perform(directories, operations, made)
@@ -55,8 +54,10 @@ def perform(directories: Sequence[CgroupDir], operations: Sequence[Operation]) -
 
 
 def _refuse_used(directories: Sequence[CgroupDir]) -> None:
-    if not any(posix.access(d.path, posix.F_OK) for d in directories):
-        return
+    """One of them was there before: refuse a cgroup with processes in it.
+
+    :raises HostError: there are some, or it is frozen
+    """
     count = len(driver.pids(directories))
     if count:
         raise HostError(f"container's cgroup is not empty: {count} process(es) found")
@@ -66,7 +67,7 @@ def _refuse_used(directories: Sequence[CgroupDir]) -> None:
 
 def _perform(directories: Sequence[CgroupDir], operations: Sequence[Operation], made: list[str]) -> None:
     by_path = {directory.path: directory for directory in directories}
-    hybrid = any(directory.controllers for directory in directories)
+    create = _create_v1 if any(directory.controllers for directory in directories) else _create_v2
     again: list[Operation] = []
     absent = False  # the file of the write before
     for operation in operations:
@@ -79,15 +80,7 @@ def _perform(directories: Sequence[CgroupDir], operations: Sequence[Operation], 
                 absent = False
                 _write(path, value)
             elif name == "cgroup_create":
-                directory = by_path[values[0]]
-                if directory.controllers or hybrid:
-                    from . import v1
-
-                    v1.create(directory, made)
-                else:
-                    from . import v2
-
-                    v2.create(directory, operations, made)
+                create(by_path[values[0]], directories, operations, made)
             else:
                 from . import ebpf
 
@@ -107,6 +100,25 @@ def _perform(directories: Sequence[CgroupDir], operations: Sequence[Operation], 
             _write(operation[3][0], operation[3][1])
         except OSError as error:
             raise failure(operation, error, by_path) from None
+
+
+def _create_v1(
+    directory: CgroupDir, directories: Sequence[CgroupDir], operations: Sequence[Operation], made: list[str]
+) -> None:
+    from .v1 import create
+
+    if not create(directory, made):
+        _refuse_used(directories)
+
+
+def _create_v2(
+    directory: CgroupDir, directories: Sequence[CgroupDir], operations: Sequence[Operation], made: list[str]
+) -> None:
+    from .v2 import create
+
+    if posix.access(directory.path, posix.F_OK):
+        _refuse_used(directories)
+    create(directory, operations, made)
 
 
 def _write(path: str, value: str) -> None:

@@ -20,19 +20,19 @@ ANY = -1
 
 # What every container may use, last as in runc: mknod of anything, and the devices that config-linux.md promises,
 # with ptys and tun.
-_DEFAULT = (
-    ("c", ANY, ANY, "m"),
-    ("b", ANY, ANY, "m"),
-    ("c", 1, 3, "rwm"),  # null
-    ("c", 1, 8, "rwm"),  # random
-    ("c", 1, 7, "rwm"),  # full
-    ("c", 5, 0, "rwm"),  # tty
-    ("c", 1, 5, "rwm"),  # zero
-    ("c", 1, 9, "rwm"),  # urandom
-    ("c", 136, ANY, "rwm"),  # pts/*
-    ("c", 5, 2, "rwm"),  # ptmx
-    ("c", 10, 200, "rwm"),  # net/tun
-)
+_DEFAULT: dict[Number, tuple[str, str]] = {
+    ("c", ANY, ANY): ("m", ""),
+    ("b", ANY, ANY): ("m", ""),
+    ("c", 1, 3): ("rwm", ""),  # null
+    ("c", 1, 8): ("rwm", ""),  # random
+    ("c", 1, 7): ("rwm", ""),  # full
+    ("c", 5, 0): ("rwm", ""),  # tty
+    ("c", 1, 5): ("rwm", ""),  # zero
+    ("c", 1, 9): ("rwm", ""),  # urandom
+    ("c", 136, ANY): ("rwm", ""),  # pts/*
+    ("c", 5, 2): ("rwm", ""),  # ptmx
+    ("c", 10, 200): ("rwm", ""),  # net/tun
+}
 
 
 class Net:
@@ -90,10 +90,13 @@ def net(rules: Sequence[DeviceRule]) -> Net:
             result.allow, result.exceptions = rule.allow, {}
         else:
             result.add(pointer, rule.allow, ("c" if kind == "u" else kind, major, minor), rule.access)
-    for kind, major, minor, access in _DEFAULT:
+    if not result.allow and not result.exceptions:
+        result.exceptions = _DEFAULT
+        return result
+    for number, (access, pointer) in _DEFAULT.items():
         # Where all is allowed but some, a default device gets back what a rule for it took, not what a wider one took.
-        if not result.allow or (kind, major, minor) in result.exceptions:
-            result.add("", True, (kind, major, minor), access)
+        if not result.allow or number in result.exceptions:
+            result.add(pointer, True, number, access)
     return result
 
 

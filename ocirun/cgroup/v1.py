@@ -92,17 +92,17 @@ def _writes(spec: Spec, host: Host, directories: list[CgroupDir], lenient: bool)
     return operations
 
 
-def create(directory: CgroupDir, made: list[str]) -> None:
-    """Make the directory and its missing parents, and note them in ``made``, parents first.
+def create(directory: CgroupDir, made: list[str]) -> bool:
+    """Make the directory and its missing parents, and note them in ``made``, parents first. Was it not there before?
 
     :raises OSError: the kernel's
     """
-    cpuset = "cpuset" in directory.controllers
+    new = True
     try:
         posix.mkdir(directory.path, 0o755)
         made.append(directory.path)
     except FileExistsError:
-        pass
+        new = False
     except FileNotFoundError:
         path = directory.mountpoint
         for part in directory.path[len(path) :].strip("/").split("/"):
@@ -112,22 +112,25 @@ def create(directory: CgroupDir, made: list[str]) -> None:
                 made.append(path)
             except FileExistsError:
                 pass
-    if cpuset:
-        _inherit(directory.path, directory.mountpoint)
+    if "cpuset" in directory.controllers:
+        _inherit(directory.path, directory.mountpoint, new)
+    return new
 
 
-def _inherit(path: str, mountpoint: str) -> None:
+def _inherit(path: str, mountpoint: str, new: bool) -> None:
     """Give a cpuset its parent's CPUs and memory nodes where it has none: nobody can join one without."""
     if path == mountpoint:
         return
-    empty = [file for file in ("cpuset.cpus", "cpuset.mems") if not read_file(f"{path}/{file}").strip()]
-    if not empty:
-        return
-    parent_path = path.rpartition("/")[0]
-    _inherit(parent_path, mountpoint)
-    for file in empty:
+    above = path.rpartition("/")[0]
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        if not new and read_file(f"{path}/{file}").strip():
+            continue
+        value = read_file(f"{above}/{file}")
+        if not value.strip():
+            _inherit(above, mountpoint, False)
+            value = read_file(f"{above}/{file}")
         fd = posix.open(f"{path}/{file}", posix.O_WRONLY | posix.O_CLOEXEC)
         try:
-            posix.write(fd, read_file(f"{parent_path}/{file}"))
+            posix.write(fd, value)
         finally:
             posix.close(fd)
