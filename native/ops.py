@@ -1,4 +1,4 @@
-"""Reads ops.def and writes ocirun/plan/ops.py from it: ``python3 native/ops.py > ocirun/plan/ops.py``."""
+"""Reads ops.def and writes ocirun/plan/ops.py and fields.py from it: ``python3 native/ops.py``."""
 
 from __future__ import annotations
 
@@ -29,13 +29,7 @@ def read(path: Path) -> list[tuple[str, str, list[Field]]]:
 
 def write(operations: list[tuple[str, str, list[Field]]]) -> str:
     """The text of ocirun/plan/ops.py."""
-    out = [HEAD]
-    out.append("FIELDS: dict[str, tuple[tuple[str, str], ...]] = {")
-    for name, _, fields in operations:
-        inner = ", ".join(f'("{field}", "{kind}")' for field, kind in fields)
-        out.append(f'    "{name}": ({inner}{"," if len(fields) == 1 else ""}),')
-    out.append("}\n")
-    out.append(LAYOUTS)
+    out = [HEAD, LAYOUTS]
     for number, (name, _, fields) in enumerate(operations):
         out.append(f'    "{name}": {layout(number, fields)},')
     out.append("}\n")
@@ -49,6 +43,15 @@ def write(operations: list[tuple[str, str, list[Field]]]) -> str:
         listed = values.rstrip() if len(fields) == 1 else values.rstrip(", ")
         out.append(f'    return Operation((who, pointer, "{name}", ({listed})))\n')
     return "\n".join(out).rstrip("\n") + "\n"
+
+
+def write_fields(operations: list[tuple[str, str, list[Field]]]) -> str:
+    """The text of ocirun/plan/fields.py."""
+    out = [FIELDS]
+    for name, _, fields in operations:
+        inner = ", ".join(f'("{field}", "{kind}")' for field, kind in fields)
+        out.append(f'    "{name}": ({inner}{"," if len(fields) == 1 else ""}),')
+    return "\n".join([*out, "}\n"])
 
 
 def layout(number: int, fields: list[Field]) -> str:
@@ -110,9 +113,25 @@ class Operation(tuple):  # type: ignore[type-arg]
 
     def fields(self) -> dict[str, Any]:
         """The values by field name."""
+        from .fields import FIELDS
+
         return {name: value for (name, _), value in zip(FIELDS[self[2]], self[3], strict=True)}
 
 '''
 
+FIELDS = '''"""The operations' fields and their kinds. Written by native/ops.py from native/ops.def: change it there.
+
+For messages, hooks and tests; what is needed to pack a record is in LAYOUTS of ops.py.
+"""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+FIELDS: dict[str, tuple[tuple[str, str], ...]] = {'''
+
 if __name__ == "__main__":
-    print(write(read(Path(__file__).with_name("ops.def"))), end="")
+    here = Path(__file__).resolve().parent
+    found = read(here / "ops.def")
+    plan = here.parent / "ocirun" / "plan"
+    (plan / "ops.py").write_text(write(found))
+    (plan / "fields.py").write_text(write_fields(found))

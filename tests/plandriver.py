@@ -11,6 +11,7 @@ from ocirun.cgroup.driver import CgroupDir, Placement
 from ocirun.host import Hierarchy, Host
 from ocirun.plan import ops, parent
 from ocirun.plan.build import Options, Plan, build
+from ocirun.plan.fields import FIELDS
 from ocirun.spec.model import Spec
 from ocirun.spec.read import read_spec
 from ocirun.state import hook_state
@@ -129,14 +130,14 @@ def decode(data: bytes) -> tuple[int, int, list[tuple[int, ops.Operation]]]:
     magic, version, total, records, count, outer, strings, slots = struct.unpack_from("<8I", data)
     assert (magic, version, total, records) == (0x6E75726F, 1, len(data), 32)
     assert strings % 8 == 0
-    names = list(ops.FIELDS)
+    names = list(FIELDS)
     found: list[tuple[int, ops.Operation]] = []
     at = records
     for number in range(count):
         assert at % 8 == 0
         kind, size, index = struct.unpack_from("<HHI", data, at)
         name = names[kind]
-        values = _values(data, at + 8, strings, ops.FIELDS[name])
+        values = _values(data, at + 8, strings, FIELDS[name])
         who = "outer" if number < outer else "init"
         found.append((index, ops.Operation((who, "", name, tuple(values)))))
         at += size

@@ -40,65 +40,10 @@ class Operation(tuple):  # type: ignore[type-arg]
 
     def fields(self) -> dict[str, Any]:
         """The values by field name."""
+        from .fields import FIELDS
+
         return {name: value for (name, _), value in zip(FIELDS[self[2]], self[3], strict=True)}
 
-
-FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
-    "open": (("path", "str"), ("flags", "u32"), ("slot", "u32")),
-    "open_tree": (("path", "str"), ("from_slot", "u32"), ("recursive", "u32"), ("slot", "u32")),
-    "enter_root": (("path", "str"),),
-    "oom_score_adj": (("value", "i32"),),
-    "raise_rlimit": (("resource", "u32"), ("hard", "u64")),
-    "setns": (("slot", "u32"), ("flags", "u32"), ("attempt", "u32")),
-    "unshare": (("flags", "u32"),),
-    "map_ids": (),
-    "become_root": (),
-    "time_offset": (("clock", "u32"), ("nanosecs", "u32"), ("secs", "i64")),
-    "join_cgroup": (("slot", "u32"),),
-    "reset_affinity": (),
-    "clone": (("cgroup_slot", "u32"), ("procs_slot", "u32")),
-    "new_session": (),
-    "keyring": (("name", "str"),),
-    "link_up": (("name", "str"),),
-    "propagation": (("flags", "u32"),),
-    "mount_root": (("path", "str"), ("slot", "u32")),
-    "root_here": (),
-    "use_root": (),
-    "mount": (("fstype", "str"), ("source", "str"), ("target", "str"), ("options", "strv"), ("ms_flags", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
-    "bind": (("source", "str"), ("slot", "u32"), ("recursive", "u32"), ("target", "str"), ("attr_set", "u32"), ("attr_clear", "u32"), ("rec_set", "u32"), ("rec_clear", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
-    "setattr": (("target", "str"), ("recursive", "u32"), ("attr_set", "u32"), ("attr_clear", "u32"), ("propagation", "u32")),
-    "mkdir": (("target", "str"), ("mode", "u32")),
-    "symlink": (("text", "str"), ("target", "str"), ("replace", "u32")),
-    "mknod": (("target", "str"), ("mode", "u32"), ("major", "u32"), ("minor", "u32"), ("uid", "u32"), ("gid", "u32")),
-    "bind_device": (("source", "str"), ("slot", "u32"), ("target", "str")),
-    "mounts_ready": (),
-    "hook": (("kind", "str"), ("path", "str"), ("args", "strv"), ("env", "strv"), ("timeout", "i32"), ("state_head", "str"), ("state_tail", "str")),
-    "pivot_root": (),
-    "move_root": (),
-    "chroot": (),
-    "root_propagation": (("flags", "u32"),),
-    "root_readonly": (),
-    "hostname": (("name", "str"),),
-    "domainname": (("name", "str"),),
-    "sysctl": (("path", "str"), ("value", "str")),
-    "mask": (("target", "str"),),
-    "readonly": (("target", "str"),),
-    "console": (("slot", "u32"), ("rows", "u32"), ("columns", "u32"), ("bind_console", "u32")),
-    "reopen_dev_null": (),
-    "own_stdio": (("uid", "u32"),),
-    "no_new_privs": (),
-    "bounding": (("keep", "u64"),),
-    "set_user": (("uid", "u32"), ("gid", "u32"), ("groups", "blob"), ("set_groups", "u32")),
-    "set_capabilities": (("effective", "u64"), ("permitted", "u64"), ("inheritable", "u64"), ("ambient", "u64")),
-    "umask": (("mask", "u32"),),
-    "chdir": (("path", "str"), ("required", "u32")),
-    "set_rlimit": (("resource", "u32"), ("pad", "u32"), ("soft", "u64"), ("hard", "u64")),
-    "seccomp": (("filter", "blob"), ("flags", "u32")),
-    "find_executable": (("name", "str"), ("env", "strv")),
-    "ready": (),
-    "wait_start": (("slot", "u32"),),
-    "exec": (("args", "strv"), ("env", "strv"), ("preserve", "u32"), ("uid", "u32")),
-}
 
 # How encode.py packs a record: its kind, the format, and where references are among the numbers, and to what.
 LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {

@@ -16,7 +16,8 @@ from initdriver import INIT, HandMade, native_build
 from ocirun.errors import ConfigError
 from ocirun.plan import ops
 from ocirun.plan.encode import encode
-from ocirun.plan.ops import FIELDS, Operation
+from ocirun.plan.fields import FIELDS
+from ocirun.plan.ops import Operation
 
 HEADER = struct.Struct("=8I")
 HEADER_FIELDS = (

@@ -1,4 +1,4 @@
-"""ops.py follows ops.def."""
+"""ops.py and fields.py follow ops.def."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ def test_fresh() -> None:
     assert spec is not None and spec.loader is not None
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
-    text = generator.write(generator.read(REPOSITORY / "native" / "ops.def"))
-    assert text == (REPOSITORY / "ocirun" / "plan" / "ops.py").read_text(), (
-        "run: python3 native/ops.py > ocirun/plan/ops.py"
-    )
+    found = generator.read(REPOSITORY / "native" / "ops.def")
+    for name, text in (("ops.py", generator.write(found)), ("fields.py", generator.write_fields(found))):
+        assert text == (REPOSITORY / "ocirun" / "plan" / name).read_text(), "run: python3 native/ops.py"

@@ -14,6 +14,7 @@ from ocirun.errors import ConfigError
 from ocirun.plan import ops, parent, show
 from ocirun.plan.build import Plan
 from ocirun.plan.encode import encode
+from ocirun.plan.fields import FIELDS
 
 BUNDLES = sorted(path.stem for path in (HERE / "bundles").glob("*.json"))
 
@@ -35,8 +36,8 @@ VALUES = NUMBERS | {"str": TEXT, "strv": st.lists(TEXT, max_size=5).map(tuple), 
 @st.composite
 def operations(draw: Any, who: str) -> ops.Operation:
     """An operation with any values."""
-    name = draw(st.sampled_from(sorted(ops.FIELDS)))
-    return ops.Operation((who, "/x", name, tuple(draw(VALUES[kind]) for _, kind in ops.FIELDS[name])))
+    name = draw(st.sampled_from(sorted(FIELDS)))
+    return ops.Operation((who, "/x", name, tuple(draw(VALUES[kind]) for _, kind in FIELDS[name])))
 
 
 @st.composite

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from plandriver import HERE, plan_of, spec_of
 
 from ocirun.plan import ops, parent, show, tables
+from ocirun.plan.fields import FIELDS
 from ocirun.plan.ops import NO_SLOT, Operation
 from ocirun.spec.tables import CAPABILITIES
 
@@ -86,9 +87,9 @@ def _any(kind: str) -> st.SearchStrategy[object]:
 
 @settings(deadline=None)
 @given(st.data())
-@pytest.mark.parametrize("name", sorted(ops.FIELDS))
+@pytest.mark.parametrize("name", sorted(FIELDS))
 def test_there_are_words_for_all_values(name: str, data: st.DataObject) -> None:
-    values = tuple(data.draw(_any(kind)) for _, kind in ops.FIELDS[name])
+    values = tuple(data.draw(_any(kind)) for _, kind in FIELDS[name])
     text = show.describe(Operation(("init", "", name, values)))
     assert text
     assert text.isprintable()

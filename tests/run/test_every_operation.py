@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ocirun.plan import ops, parent
+from ocirun.plan import parent
+from ocirun.plan.fields import FIELDS
 
 HERE = Path(__file__).parent
 
@@ -87,7 +88,7 @@ ELSEWHERE = {
 
 
 def test_the_table_has_every_operation() -> None:
-    assert sorted(WATCHED | ELSEWHERE) == sorted({*ops.FIELDS, *parent.FIELDS})
+    assert sorted(WATCHED | ELSEWHERE) == sorted({*FIELDS, *parent.FIELDS})
 
 
 def runs(program: str, *tests: str) -> bool:
