@@ -92,6 +92,7 @@ def id_maps(owner: model.Linux | model.Mount, at: str) -> Iterator[Breach]:
             yield pointer, "expected at least one mapping for the user namespace", "none", ()
         if len(mappings) > 340:
             yield pointer, "expected at most 340 mappings", str(len(mappings)), ()
+            continue  # comparing each with each would take seconds
         for index, mapping in enumerate(mappings):
             if not mapping.size:
                 yield f"{pointer}/{index}/size", "expected at least 1", "0", ()
