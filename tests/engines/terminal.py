@@ -78,14 +78,15 @@ class Terminal:
                 return
             assert time.monotonic() < deadline, f"{pattern!r} is never shown; all that is:\n{self.shown}"
 
-    def resize_for_shell(self, rows: int, columns: int, timeout: float = 60) -> None:
-        """Make it this size, until the shell in it sees that: a client may show the prompt before it has passed the
-        first size on (busybox makes an odd error of none) and listens for SIGWINCH."""
+    def resize_for_shell(self, rows: int, columns: int, prompt: str = "# ", timeout: float = 60) -> None:
+        """Make it this size, until the shell at its prompt sees that: a client may show the prompt before it has
+        passed the first size on (busybox makes an odd error of none) and listens for SIGWINCH."""
         deadline = time.monotonic() + timeout
         while True:
             self.resize(rows, columns)
             self.type("stty size\n")
             size = self.expect(r"\n([0-9]+ [0-9]+|stty: .*)\n").group(1)
+            self.expect(prompt)
             if size == f"{rows} {columns}":
                 return
             assert time.monotonic() < deadline, f"the size is still {size}"

@@ -192,7 +192,7 @@ def test_terminal(containerd: Containerd, id: str) -> None:
     with containerd.terminal(*containerd.run_command("--rm", "--tty", busybox.NAME, id, "sh")) as shell:
         shell.expect("# ")
         shell.type("tty\n")
-        shell.expect("\n/dev/(pts/[0-9]+|console)\n")
+        shell.expect("\n/dev/(pts/[0-9]+|console)\n.*# ")
         shell.resize_for_shell(24, 80)
         shell.resize_for_shell(50, 132)
         shell.type("sleep 1000\n")

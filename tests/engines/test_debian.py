@@ -141,7 +141,8 @@ def session(shell: Terminal) -> None:
     shell.press("\x03", "@ ")
     shell.type("kill %1; wait; echo done\n")
     shell.expect("\ndone\n")
-    shell.resize_for_shell(40, 120)
+    shell.expect("@ ")
+    shell.resize_for_shell(40, 120, "@ ")
     shell.type("exit 3\n")
 
 

@@ -195,7 +195,7 @@ def test_terminal(docker: Docker) -> None:
     with docker.terminal("run", "--rm", "--interactive", "--tty", IMAGE, "sh") as shell:
         shell.expect("# ")
         shell.type("tty\n")
-        shell.expect("\n/dev/pts/0\n")
+        shell.expect("\n/dev/pts/0\n.*# ")
         shell.resize_for_shell(24, 80)
         shell.type("exit 4\n")
         assert shell.wait() == 4
@@ -206,7 +206,7 @@ def test_exec_with_a_terminal(docker: Docker) -> None:
     with docker.terminal("exec", "--interactive", "--tty", container, "sh") as shell:
         shell.expect("# ")
         shell.type("test -t 0 && tty\n")
-        shell.expect("\n/dev/pts/[0-9]+\n")
+        shell.expect("\n/dev/pts/[0-9]+\n.*# ")
         shell.resize_for_shell(40, 100)
         shell.type("sleep 1000\n")
         shell.expect("sleep 1000\n")

@@ -158,7 +158,7 @@ def test_terminal(podman: Podman) -> None:
     with podman.terminal(*arguments, "sh") as shell:
         shell.expect("# ")
         shell.type("test -t 0 && echo a terminal\n")
-        shell.expect("\na terminal\n")
+        shell.expect("\na terminal\n.*# ")
         shell.resize_for_shell(24, 80)
         shell.type("exit 4\n")
         assert shell.wait() == 4

@@ -27,7 +27,7 @@ pytestmark = [
 
 # Seconds from power on to power off. An emulated processor is ten to twenty times slower than a real one, so what does
 # not depend on the kernel, on cgroup v2 or on systemd is left to the tests outside.
-LIMIT = 480
+LIMIT = int(os.environ.get("OCIRUN_TEST_VM_LIMIT", "480"))
 
 SELECTION = [
     "tests/engines/test_containerd.py",
