@@ -5,9 +5,9 @@ from __future__ import annotations
 import posix
 
 from ..errors import Error, HostError, OperationError, reason_of
+from ..plan.parent import ABSENT_OK, ALTERNATIVE
 from ..procfs import read_file
 from . import driver
-from .resources import ABSENT_OK, ALTERNATIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

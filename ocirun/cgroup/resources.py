@@ -1,14 +1,16 @@
 """linux.resources as writes to cgroup files, for v1 and for v2 (config-linux.md; the kernel's cgroup-v1/ and
 cgroup-v2.rst). Pure: what is written where, nothing is looked up.
 
-A Setting is (JSON pointer, file, value, optional). Its controller is the file's name up to the first dot. A value of
-several lines is as many writes. Devices are in devices.py. Zero and absent are the same for most properties, as in
-runc: engines write zeros for what nobody asked for. Limits of kernel memory are ignored, as the kernel does since 5.16.
+A Setting is (JSON pointer, file, value, optional), the last as in plan/parent.py. Its controller is the file's name up
+to the first dot. A value of several lines is as many writes. Devices are in devices.py. Zero and absent are the same
+for most properties, as in runc: engines write zeros for what nobody asked for. Limits of kernel memory are ignored, as
+the kernel does since 5.16.
 """
 
 from __future__ import annotations
 
 from ..errors import OperationError
+from ..plan.parent import ABSENT_OK, ALTERNATIVE, REQUIRED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,10 +18,6 @@ if TYPE_CHECKING:
     from ..spec.model import Resources
 
     Setting = tuple[str, str, str, int]
-
-REQUIRED = 0
-ABSENT_OK = 1  # a missing file does not matter
-ALTERNATIVE = 2  # for when the file of the setting before is missing; does nothing otherwise
 
 _ROOT = "/linux/resources"
 _UNLIMITED = -1

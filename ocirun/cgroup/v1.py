@@ -7,7 +7,7 @@ import posix
 from ..errors import OperationError
 from ..plan import parent
 from ..procfs import read_file
-from . import devices, resources
+from . import devices
 from .create import below, may_make
 from .driver import CgroupDir, Placement
 
@@ -78,7 +78,9 @@ def _writes(spec: Spec, host: Host, directories: list[CgroupDir], lenient: bool)
     # Only the root of the initial user namespace may write device rules; runc does without for others.
     if host.euid == 0 and not host.in_user_namespace and ("devices" in where or not lenient):
         settings += devices.v1(limits.devices if limits else ())
-    if limits:
+    if limits and limits.has_limits:
+        from . import resources
+
         settings += resources.v1(limits)
     operations = []
     for pointer, file, value, optional in settings:

@@ -7,7 +7,7 @@ import posix
 from ..errors import HostError, OperationError
 from ..plan import parent
 from ..procfs import read_file
-from . import devices, resources
+from . import devices
 from .create import below, may_make
 from .driver import CgroupDir, Placement
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..host import Host
     from ..plan.ops import Operation
     from ..spec.model import Spec
+    from .resources import Setting
 
 _THREADED_NEVER = frozenset(("memory", "io", "cpu", "hugetlb"))  # as runc counts them
 
@@ -38,7 +39,11 @@ def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
         base = own.rpartition("/")[0] if own != base else base
     path = f"{base}/{name}" if name else base
     limits = spec.linux.resources
-    settings = resources.v2(limits) if limits else []
+    settings: list[Setting] = []
+    if limits and limits.has_limits:
+        from . import resources
+
+        settings = resources.v2(limits)
     if lenient and not wanted and not _may_join(path, base):
         if not settings:
             return Placement(directories=(), operations=())

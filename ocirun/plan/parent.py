@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+# cgroup_write: optional
+REQUIRED = 0
+ABSENT_OK = 1  # a missing file does not matter
+ALTERNATIVE = 2  # for when the file of the write before is missing; does nothing otherwise
+
 FIELDS: dict[str, tuple[str, ...]] = {
     "cgroup_create": ("path",),
     "cgroup_write": ("path", "value", "optional"),
@@ -40,7 +45,7 @@ def cgroup_create(pointer: str, *, path: str) -> Operation:
 
 
 def cgroup_write(pointer: str, *, path: str, value: str, optional: int) -> Operation:
-    """Write the value to this file of the host; optional 1: that it is missing or forbidden does not matter."""
+    """Write the value to this file of the host; optional is REQUIRED, ABSENT_OK or ALTERNATIVE."""
     return ParentOperation(("parent", pointer, "cgroup_write", (path, value, optional)))
 
 

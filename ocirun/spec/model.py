@@ -155,6 +155,11 @@ class Resources(Record):
     network: Network | None = None
     rdma: dict[str, Rdma] = EMPTY
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether there is anything but device rules."""
+        return any([getattr(self, field) for field in self._fields if field != "devices"])
+
 
 class Linux(Record):
     """linux."""

@@ -6,6 +6,7 @@ import pytest
 
 from ocirun.cgroup import resources
 from ocirun.errors import OperationError
+from ocirun.plan import parent
 from ocirun.spec.limits import (
     BlockIo,
     Cpu,
@@ -200,7 +201,7 @@ TABLE = [
     ("unified without a controller", Resources(unified={"high": "1"}), None, None),
 ]
 
-_MARKS = {resources.REQUIRED: "", resources.ABSENT_OK: " (may be absent)", resources.ALTERNATIVE: " (instead)"}
+_MARKS = {parent.REQUIRED: "", parent.ABSENT_OK: " (may be absent)", parent.ALTERNATIVE: " (instead)"}
 
 
 def written(settings: list[tuple[str, str, str, int]]) -> list[str]:
