@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,17 +136,29 @@ def _embed(sources: list[Path], output: Path, defines: list[str]) -> bool:
         *("-isystem", sysconfig.get_path("include")),
         *("-isystem", sysconfig.get_path("platinclude")),
     ]
-    # All of it, since extension modules look for their symbols in the program. Not position-independent, as Debian's
-    # own python3 is not: relocating it would cost what this gains.
-    libraries = [name for key in ("LIBS", "SYSLIBS", "MODLIBS") for name in setting[key].split()]
-    archives = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", *libraries, "-Wl,--export-dynamic"]
-    flags = ["-O2", "-fstack-protector-strong", "-fno-pie", "-no-pie", "-s"]
+    named = (name for key in ("LIBS", "SYSLIBS", "MODLIBS") for name in setting[key].split())
+    libraries = [name for name in named if name.startswith("-")]  # others are archives of CPython's own build
     output.parent.mkdir(parents=True, exist_ok=True)
-    command = ["gcc", *WARNINGS, *flags, *defines, "-o", str(output), *map(str, sources), *archives]
+    error = _link_python(sources, output, defines, archive, libraries)
+    if "Hacl_Hash_SHA2" in error:
+        with tempfile.TemporaryDirectory() as directory:
+            reduced = Path(shutil.copy(archive, directory))
+            subprocess.run(["ar", "d", str(reduced), "sha2module.o"], check=True)
+            error = _link_python(sources, output, [*defines, "-DWITHOUT_SHA2"], reduced, libraries)
+    if error:
+        print(f"{archive} cannot be linked, so ocirun will execute python3:\n{error}", file=sys.stderr)
+    return not error
+
+
+def _link_python(sources: list[Path], output: Path, defines: list[str], archive: Path, libraries: list[str]) -> str:
+    """What the compiler has against it, "" for nothing."""
+    # All of the archive, since extension modules look for their symbols in the program. Not position-independent, as
+    # Debian's own python3 is not: relocating it would cost what this gains.
+    python = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", *libraries, "-Wl,--export-dynamic"]
+    flags = ["-O2", "-fstack-protector-strong", "-fno-pie", "-no-pie", "-s"]
+    command = ["gcc", *WARNINGS, *flags, *defines, "-o", str(output), *map(str, sources), *python]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        print(f"{archive} cannot be linked, so ocirun will execute python3:\n{result.stderr}", file=sys.stderr)
-    return result.returncode == 0
+    return result.stderr if result.returncode else ""
 
 
 def main(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ line; the program. What does not fit is compiled again.
 from __future__ import annotations
 
 import posix
-import sys
+from _blake2 import blake2b  # hashlib costs ten times as much to import
 
 from .procfs import read_file
 from .spec.seccomp import SECCOMP_FLAGS
@@ -16,11 +16,6 @@ from .spec.seccomp import SECCOMP_FLAGS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .spec.seccomp import Seccomp
-
-if sys.version_info >= (3, 12):  # hashlib costs ten times as much to import
-    from _sha2 import sha256
-else:
-    from _sha256 import sha256  # type: ignore[import-not-found]
 
 _COMPILER = __file__.rpartition("/")[0] + "/bpf.py"
 _ENTRIES = 128  # more than that, and something generates profiles: all go
@@ -58,7 +53,7 @@ def library_version() -> str:
 
 
 def _key(seccomp: Seccomp) -> str:
-    return str(sha256(f"{posix.uname().machine}\0{seccomp.raw!r}".encode()).hexdigest())
+    return blake2b(f"{posix.uname().machine}\0{seccomp.raw!r}".encode(), digest_size=32).hexdigest()
 
 
 def _load(path: str) -> bytes | None:
@@ -68,7 +63,7 @@ def _load(path: str) -> bytes | None:
     except OSError:
         return None
     content = entry[32:]
-    if sha256(content).digest() != entry[:32]:
+    if blake2b(content, digest_size=32).digest() != entry[:32]:
         return None
     head, _, program = content.partition(b"\n\n")
     for line in head.split(b"\n"):
@@ -103,7 +98,7 @@ def _save(cache: str, path: str, program: bytes) -> None:
         return
     try:
         try:
-            posix.write(fd, sha256(content).digest() + content)
+            posix.write(fd, blake2b(content, digest_size=32).digest() + content)
         finally:
             posix.close(fd)
         posix.rename(temporary, path)

@@ -26,12 +26,23 @@
 #error "PYTHON_STDLIB and PYTHON_DYNLOAD are the directories of the standard library and of its extension modules"
 #endif
 
-/* Private names that the multi-phase initialization needs. Signals belong to the main phase, but _signal does not
- * even load without them. */
+/* Private names that the multi-phase initialization needs: signals belong to the main phase, but _signal does not even
+ * load without them. */
 PyAPI_FUNC(PyStatus) _Py_InitializeMain(void);
 extern int _PySignal_Init(int install_signal_handlers);
+#if PY_VERSION_HEX >= 0x030d0000
+extern PyStatus _PyCodec_InitRegistry(PyInterpreterState *interpreter);
+#endif
 
 #define MAGIC_LENGTH 4 /* importlib.util.MAGIC_NUMBER */
+
+#ifdef WITHOUT_SHA2
+/* Debian's libpython3.13.a has a module _sha2 without the code that it calls; hashlib has OpenSSL's. */
+PyMODINIT_FUNC PyInit__sha2(void)
+{
+	return PyErr_Format(PyExc_ImportError, "no _sha2 in this program");
+}
+#endif
 
 static void check(PyStatus status)
 {
@@ -89,6 +100,36 @@ static void initialize(const struct install *install, int argc, char **argv, boo
 	check(PyConfig_SetBytesArgv(&config, argc, argv));
 	check(Py_InitializeFromConfig(&config));
 	PyConfig_Clear(&config);
+}
+
+#if PY_VERSION_HEX < 0x030d0000
+/* codecs.lookup() before `encodings` is there. */
+static PyObject *search_codec(PyObject *self, PyObject *name)
+{
+	PyObject *encodings = PyImport_ImportModule("encodings");
+
+	(void)self;
+	return encodings == NULL ? NULL : PyObject_CallMethod(encodings, "search_function", "O", name);
+}
+
+static PyMethodDef SEARCH = { "search", search_codec, METH_O, "What `encodings` registers when it is imported." };
+#endif
+
+/* Every UnicodeError looks for its handler in the registry of codecs. That is filled in the main phase (3.13, which does
+ * it again then) or at the first question (before), and wants to import `encodings`, which has to wait. */
+static bool fill_codecs(void)
+{
+	PyObject *modules = PyImport_GetModuleDict(), *nothing = PyModule_New("encodings");
+
+	if (nothing == NULL || PyDict_SetItemString(modules, "encodings", nothing) < 0)
+		return false;
+#if PY_VERSION_HEX >= 0x030d0000
+	check(_PyCodec_InitRegistry(PyInterpreterState_Get()));
+#else
+	if (PyCodec_LookupError("strict") == NULL || PyCodec_Register(PyCFunction_New(&SEARCH, NULL)) < 0)
+		return false;
+#endif
+	return PyDict_DelItemString(modules, "encodings") == 0;
 }
 
 /* The main phase, for the linker. */
@@ -178,7 +219,7 @@ int main(int argc, char **argv)
 	initialize(&install, argc, argv, linked != NULL);
 	if (linked != NULL) {
 		set_arguments(argc, argv);
-		if (_PySignal_Init(1) == 0 && link_modules(&install, linked, size) != NULL)
+		if (_PySignal_Init(1) == 0 && fill_codecs() && link_modules(&install, linked, size) != NULL)
 			cli = PyImport_ImportModule("ocirun.cli");
 	} else {
 		cli = PyImport_ImportModule("ocirun.cli");

@@ -99,6 +99,18 @@ def test_what_is_not_linked_comes_later(installation: Path, runtime: Runtime, bu
         assert runtime.run(made).ok().out.strip() == "5"
 
 
+def test_texts_that_are_no_unicode(installation: Path, runtime: Runtime, bundle: Workshop) -> None:
+    """An error handler is looked for in the registry of codecs, which belongs to the main phase."""
+    runtime.program = str(installation / "bin" / "ocirun")
+    made = bundle("true")
+    made.write()
+    (made.path / "config.json").write_bytes(b'{"ociVersion": "\xff"}')
+    runtime("create", "--bundle", str(made.path), made.id).failed("expected UTF-8", "0xff")
+    command = [os.fsencode(runtime.program), b"--root", os.fsencode(runtime.root), b"state", b"\xff\xfe"]
+    result = subprocess.run(command, capture_output=True, check=False)
+    assert (result.returncode, b"invalid container ID format" in result.stderr) == (1, True)
+
+
 def test_a_linked_command_needs_no_more(installation: Path, runtime: Runtime, bundle: Workshop, tmp_path: Path) -> None:
     """No command of a plain container's life looks for modules or codecs on disk."""
     if installation.name.startswith("exec"):
