@@ -131,7 +131,7 @@ class Creation:
         launch.run(self._note_pid, self._run_hooks)
         steps.reach("create.created")
         self.entry = replace(self.entry, creating=False, late=_late(plan))
-        store.save(self.root, self.entry)
+        store.update(self.root, self.entry)
 
     def _plan(self, host: Host, placement: driver.Placement, console: bool, wait: bool) -> Plan:
         options = Options(
@@ -164,7 +164,7 @@ class Creation:
         steps.reach("create.pid")
         self._began = True
         self.entry = replace(self.entry, pid=pid, start=process_stat(pid)[1])
-        store.save(self.root, self.entry)
+        store.update(self.root, self.entry)
 
     def _run_hooks(self) -> None:
         """prestart and createRuntime."""
