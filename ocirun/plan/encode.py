@@ -79,11 +79,12 @@ class _Strings:
     def text(self, value: str) -> tuple[int, int]:
         found = self._known.get(value)
         if found is None:
-            data = value.encode("utf-8", "surrogateescape")
-            if b"\0" in data:
+            if "\0" in value:
                 raise ValueError("expected no NUL character")
-            found = self._known[value] = len(self.area), len(data)
-            self.area += data + b"\0"
+            data = f"{value}\0".encode("utf-8", "surrogateescape")
+            area = self.area
+            found = self._known[value] = len(area), len(data) - 1
+            area += data
         return found
 
     def list(self, values: tuple[str, ...]) -> tuple[int, int]:
