@@ -74,7 +74,7 @@ class Containerd:
         return document
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def containerd(territories: Path, runtime: str, image_layout: Path) -> Iterator[Containerd]:
     home = territories / "containerd"
     with territory(home, [NAMESPACE], ["/run/containerd"]):

@@ -17,6 +17,8 @@ import pytest
 from daemon import containers, territory
 from terminal import ConsoleSocket, Terminal, spawn
 
+pytestmark = pytest.mark.timeout(900)  # debootstrap, the first time
+
 GROUP = "ocirun-tests-debian"
 
 # What Docker gives: enough for dpkg and useradd.
@@ -74,20 +76,21 @@ class Machine:
 
 
 @pytest.fixture(scope="session")
-def debian() -> Path:
-    """The root file system, built first (half a minute) where it is missing."""
+def debian(request: pytest.FixtureRequest) -> Path:
+    """The root file system, built first where it is missing: half a minute, with debootstrap's own progress."""
     if "OCIRUN_TEST_DEBIAN" in os.environ:
         return Path(os.environ["OCIRUN_TEST_DEBIAN"])
     spec = importlib.util.spec_from_file_location("image", Path(__file__).parents[1] / "vm/image.py")
     assert spec is not None and spec.loader is not None
     image = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(image)
-    tree = image.debian()
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        tree = image.debian()
     assert isinstance(tree, Path)
     return tree
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def domain(territories: Path) -> Iterator[Path]:
     """Where the bundles and the runtime's state are."""
     home = territories / "debian"

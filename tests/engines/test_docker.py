@@ -61,7 +61,7 @@ class Docker:
         return int(self("version", "--format", "{{.Server.Version}}").stdout.partition(".")[0])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def docker(territories: Path, runtime: str, image_tar: Path) -> Iterator[Docker]:
     home = territories / "docker"
     with territory(home, [GROUP], ["/run/containerd", "/run/docker"]):
@@ -364,9 +364,11 @@ def test_build(docker: Docker, tmp_path: Path, buildkit: str) -> None:
         f'FROM {IMAGE}\nRUN echo built > /built && id -u >> /built\nCMD ["cat", "/built"]\n'
     )
     environ = {**os.environ, **docker.env, "DOCKER_BUILDKIT": buildkit}
-    subprocess.run(
-        [*docker.client, "build", "-t", "built", str(tmp_path)], env=environ, check=True, capture_output=True
-    )
+    command = [*docker.client, "build", "-t", "built", str(tmp_path)]
+    result = subprocess.run(command, env=environ, capture_output=True, text=True)
+    if "buildx component is missing" in result.stderr:
+        pytest.skip("Debian has the client of BuildKit in a package of its own, from 13 on")
+    assert result.returncode == 0, result.stderr
     assert docker.run("built").stdout == "built\n0\n"
     docker("rmi", "built")
 

@@ -72,7 +72,7 @@ class Podman:
         return spawn([*self.program, *arguments], env=self.env)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def podman(territories: Path, runtime: str, image_tar: Path) -> Iterator[Podman]:
     home = territories / "podman"
     with territory(home, [GROUP, "libpod_parent"]):

@@ -35,7 +35,8 @@ PRODUCTS = shutil.ignore_patterns(
     "__pycache__", "*.so", "*.o", "ocirun-init", "linked", "_sys.c", "_seccomp.c", ".*cache"
 )
 
-# In the order of its lines: the wheel, an environment with it, and what the tests would build first.
+# In the order of its lines: the wheel, an environment with it, what the tests would build first, and their bytecode
+# as pytest rewrites it; the arguments are the selection.
 INSTALL = f"""
 set -e
 cd {INSIDE}/source
@@ -44,7 +45,7 @@ rm -rf build *.egg-info
 python3 -m venv --system-site-packages --without-pip {INSIDE}/venv
 python3 -m pip --python {INSIDE}/venv/bin/python install --quiet --no-deps --no-index {INSIDE}/*.whl
 {INSIDE}/venv/bin/python -c 'import sys; sys.path.insert(0, "tests"); import harness; harness.build_probe()'
-{INSIDE}/venv/bin/python -m compileall -q tests
+{INSIDE}/venv/bin/python -P -m pytest -p no:cacheprovider --collect-only -q "$@" | tail -n 1
 """
 
 START = """\
@@ -73,7 +74,7 @@ class Machine:
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-kernel", str(image.kernel), "-initrd", str(image.initrd),
             "-append", "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off fsck.mode=skip",
-            "-drive", f"file={image.disk},format=raw,if=virtio,snapshot=on",
+            "-drive", f"file={image.disk},format=raw,if=virtio,snapshot=on,cache=unsafe",
             "-drive", f"file={tar},format=raw,if=virtio,readonly=on",
             "-serial", f"file:{self.console}",
             "-device", "virtio-serial-pci", "-chardev", f"socket,id=results,path={tar.with_name('results')}",
@@ -133,7 +134,7 @@ def second_disk(image: Image, runtime: str | None, selection: list[str]) -> Iter
         layers = f"lowerdir={image.tree},upperdir={home}/upper,workdir={home}/work"
         script = (
             f"mount -t overlay -o {layers} overlay {home}/root && mount -t proc proc {home}/root/proc && "
-            f"exec chroot {home}/root sh -c {shlex.quote(INSTALL)}"
+            f"exec chroot {home}/root sh -c {shlex.quote(INSTALL)} sh {shlex.join(selection)}"
         )
         private(["sh", "-c", script])
         (upper / "start").write_text(
