@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix
 
 from .errors import Error, UsageError
-from .procfs import process_stat
+from .procfs import open_process, process_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Process:
         import select
 
         try:
-            pidfd = posix.pidfd_open(self.pid)
+            pidfd = open_process(self.pid)
         except ProcessLookupError:
             return True
         try:

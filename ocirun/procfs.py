@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+_EINVAL = 22
 _PF_EXITING = 4  # of the kernel's include/linux/sched.h, never changed
 
 
@@ -35,6 +36,21 @@ def clean(path: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/" + "/".join(parts)
+
+
+def open_process(pid: int) -> int:
+    """A pidfd.
+
+    :raises ProcessLookupError: no such process
+    :raises OSError: as pidfd_open(2)
+    """
+    try:
+        return posix.pidfd_open(pid)
+    except OSError as error:
+        # Kernels say so of a process that is gone while its number lives on, as the session or group of others.
+        if error.errno == _EINVAL and pid > 0:
+            raise ProcessLookupError(pid) from None
+        raise
 
 
 def process_stat(pid: int) -> tuple[bool, int]:

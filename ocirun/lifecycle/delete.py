@@ -7,7 +7,7 @@ import posix
 from .. import steps, store
 from ..cgroup import driver
 from ..errors import ContainerNotFound, Error, HostError, StateError
-from ..procfs import is_alive
+from ..procfs import is_alive, open_process
 from .kill import SIGKILL, signal_init
 from .status import CREATED, STOPPED, status_of
 
@@ -97,7 +97,7 @@ def _kill_all(entry: store.Entry) -> None:
     pidfd = -1
     try:
         if entry.pid:
-            pidfd = posix.pidfd_open(entry.pid)
+            pidfd = open_process(entry.pid)
     except ProcessLookupError:
         pass
     try:

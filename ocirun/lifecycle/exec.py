@@ -9,7 +9,7 @@ from ..errors import HostError, StateError, UsageError, reason_of
 from ..launch import Launch
 from ..plan.build import Options
 from ..plan.execute import build_exec
-from ..procfs import is_alive
+from ..procfs import is_alive, open_process
 from ..record import Record, replace
 from ..spec.model import Capabilities
 from ..spec.read import read_spec
@@ -202,7 +202,7 @@ def _number(text: str, what: str) -> int:
 def _pidfd(entry: store.Entry) -> int:
     """A descriptor of PID 1 and no other process."""
     try:
-        pidfd = posix.pidfd_open(entry.pid)
+        pidfd = open_process(entry.pid)
     except ProcessLookupError:
         raise StateError("cannot exec in a stopped container") from None
     except OSError as error:

@@ -7,7 +7,7 @@ import posix
 from .. import steps, store
 from ..cgroup import driver
 from ..errors import HostError, StateError, reason_of
-from ..procfs import is_alive
+from ..procfs import is_alive, open_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def signal_init(entry: store.Entry, signal: int, forgiving: bool) -> None:
     :raises StateError: it has ended
     """
     try:
-        pidfd = posix.pidfd_open(entry.pid) if entry.pid else -1
+        pidfd = open_process(entry.pid) if entry.pid else -1
     except ProcessLookupError:
         pidfd = -1
     try:

@@ -7,7 +7,7 @@ import select
 
 from .. import steps, store
 from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason
-from ..procfs import is_alive
+from ..procfs import is_alive, open_process
 from .status import CREATED, STOPPED, status_of
 
 
@@ -49,7 +49,7 @@ def _open_the_way(root: str, entry: store.Entry) -> None:
     pidfd = -1
     try:
         try:
-            pidfd = posix.pidfd_open(entry.pid)
+            pidfd = open_process(entry.pid)
         except ProcessLookupError:
             raise StateError("cannot start a container that has stopped") from None
         if not is_alive(entry.pid, entry.start):
