@@ -7,9 +7,10 @@ from ..cgroup import driver
 from ..lifecycle.create import resolved
 from ..plan import show
 from ..plan.build import Options, build
+from ..record import replace
 from ..spec.read import read_config
 from ..state import hook_state
-from . import out
+from . import out, report
 from .create import rootless
 
 TYPE_CHECKING = False
@@ -29,6 +30,10 @@ def run(call: Call) -> int:
     bundle = resolved(call.flags["bundle"])
     spec, _ = read_config(bundle)
     host = facts.host()
+    if host.euid and not any(namespace.type == "user" for namespace in spec.linux.namespaces):
+        # Only root can create this container: so what would root's create do?
+        host = replace(host, euid=0, egid=0, groups=(), may_mount=True)
+        report.write(call, "warning", "only root can create this container: the plan is what root's create would do")
     options = Options(
         id=_ID,
         bundle=bundle,

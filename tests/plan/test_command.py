@@ -56,6 +56,13 @@ def test_an_ordinary_user_needs_no_root_to_look(scene: Path) -> None:
     assert "make the user namespace" in plan(scene, user=1000)
 
 
+def test_what_only_root_can_create_is_planned_as_for_root(scene: Path) -> None:
+    assert plan(scene, user=1000) == plan(scene)
+    command = [harness.PROGRAM, "plan"]
+    done = subprocess.run(command, cwd=scene, capture_output=True, text=True, user=1000, group=1000, check=True)
+    assert "only root can create this container" in done.stderr
+
+
 def test_an_invalid_configuration(scene: Path) -> None:
     (scene / "config.json").write_text('{"ociVersion": "1.0.0", "process": {"cwd": 3}}')
     text = plan(scene, code=1)
