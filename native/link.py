@@ -23,8 +23,8 @@ from types import CodeType
 
 # Beside cli/VERB.py and what its modules import at their top: what it usually imports later.
 VERBS: dict[str, tuple[str, ...]] = {
-    "create": (),
-    "run": ("lifecycle.delete",),
+    "create": ("spec.rules",),
+    "run": ("spec.rules", "lifecycle.delete"),
     "exec": (),
     "start": (),
     "state": (),
@@ -36,7 +36,9 @@ VERBS: dict[str, tuple[str, ...]] = {
 
 # What the launcher executes, with these globals:
 #
-#   content      (what is executed now: (name, file, code) in order, what may be imported later: {name: (file, code)})
+#   content      (what is executed now: (name, file, code) in order, what may be imported later: {name: (file, begin,
+#                end)}, places in `tail`)
+#   tail         the marshalled code of the latter
 #   directories  of sys.path; the package is in the first
 #   finish       does the main phase of the interpreter's initialization; None where it is done (native/launcher/)
 #
@@ -82,10 +84,10 @@ class Later:
 
     @staticmethod
     def exec_module(module):
-        file, data = later[module.__name__]
+        file, begin, end = later[module.__name__]
         prepare(module, file)
         from marshal import loads
-        exec(loads(data), module.__dict__)
+        exec(loads(tail[begin:end]), module.__dict__)
 
 class Extension:
     create_module = staticmethod(_imp.create_dynamic)
@@ -205,11 +207,15 @@ def write(package: Path) -> None:
         now = order(package, roots)
         modules = tuple((name, *linkable(package, everything[name])) for name in now)
         later = {}
+        tail = b""
         for name, path in everything.items():
             if name not in now and name.removeprefix("ocirun.cli.") not in VERBS:
                 file, code = linkable(package, path)
-                later[name] = (file, marshal.dumps(code))
-        (directory / verb).write_bytes(MAGIC_NUMBER + marshal.dumps((linker, (modules, later))))
+                data = marshal.dumps(code)
+                later[name] = (file, len(tail), len(tail) + len(data))
+                tail += data
+        head = marshal.dumps((linker, (modules, later)))
+        (directory / verb).write_bytes(MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + tail)
 
 
 def linkable(package: Path, path: Path) -> tuple[str, CodeType]:

@@ -34,7 +34,8 @@ extern int _PySignal_Init(int install_signal_handlers);
 extern PyStatus _PyCodec_InitRegistry(PyInterpreterState *interpreter);
 #endif
 
-#define MAGIC_LENGTH 4 /* importlib.util.MAGIC_NUMBER */
+/* A linked file begins with importlib.util.MAGIC_NUMBER and the length of what is marshalled next. */
+#define HEAD 8
 
 #ifdef WITHOUT_SHA2
 /* Debian's libpython3.13.a has a module _sha2 without the code that it calls; hashlib has OpenSSL's. */
@@ -164,7 +165,7 @@ static const char *open_linked(const struct install *install, size_t *size)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &status) == 0 && status.st_size > MAGIC_LENGTH) {
+	if (fstat(fd, &status) == 0 && status.st_size > HEAD) {
 		*size = (size_t)status.st_size;
 		data = mmap(NULL, *size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
 	}
@@ -176,14 +177,20 @@ static const char *open_linked(const struct install *install, size_t *size)
 static PyObject *link_modules(const struct install *install, const char *data, size_t size)
 {
 	PyObject *globals = PyDict_New(), *loaded, *value;
+	uint32_t length;
 
-	loaded = PyMarshal_ReadObjectFromString(data + MAGIC_LENGTH, (Py_ssize_t)size - MAGIC_LENGTH);
+	memcpy(&length, data + HEAD - sizeof(length), sizeof(length));
+	if (length > size - HEAD)
+		return PyErr_Format(PyExc_ImportError, "the linked file of %s is cut off", install->verb);
+	loaded = PyMarshal_ReadObjectFromString(data + HEAD, (Py_ssize_t)length);
 	if (globals == NULL || loaded == NULL || !PyTuple_Check(loaded) || PyTuple_GET_SIZE(loaded) != 2)
 		return NULL;
 	PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins());
 	PyDict_SetItemString(globals, "content", PyTuple_GET_ITEM(loaded, 1));
 	value = PyUnicode_DecodeUTF8(install->paths, (Py_ssize_t)strlen(install->paths), "surrogateescape");
 	PyDict_SetItemString(globals, "directories", PyUnicode_Splitlines(value, 0));
+	value = PyMemoryView_FromMemory((char *)(uintptr_t)data + HEAD + length, (Py_ssize_t)(size - HEAD - length), PyBUF_READ);
+	PyDict_SetItemString(globals, "tail", value);
 	PyDict_SetItemString(globals, "finish", PyCFunction_New(&FINISH, NULL));
 	return PyEval_EvalCode(PyTuple_GET_ITEM(loaded, 0), globals, globals);
 }

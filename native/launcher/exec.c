@@ -33,8 +33,11 @@ static const char CODE[] =
 	"        data = b''\n"
 	"    if data.startswith(MAGIC_NUMBER):\n"
 	"        from marshal import loads\n"
-	"        code, content = loads(memoryview(data)[len(MAGIC_NUMBER):])\n"
-	"        exec(code, {'content': content, 'directories': directories, 'finish': None})\n"
+	"        begin = len(MAGIC_NUMBER) + 4\n"
+	"        end = begin + int.from_bytes(data[begin - 4:begin], 'little')\n"
+	"        data = memoryview(data)\n"
+	"        code, content = loads(data[begin:end])\n"
+	"        exec(code, {'content': content, 'tail': data[end:], 'directories': directories, 'finish': None})\n"
 	"from ocirun.cli import main\n"
 	"main()\n";
 

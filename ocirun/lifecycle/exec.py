@@ -12,7 +12,7 @@ from ..plan.execute import build_exec
 from ..procfs import is_alive, open_process
 from ..record import Record, replace
 from ..spec.model import Capabilities
-from ..spec.read import read_spec
+from ..spec.read import read_stored
 from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter, connected
 from .status import PAUSED, STOPPED, status_of
 
@@ -88,7 +88,7 @@ class Execution:
             raise StateError("cannot exec in a stopped container")
         if status == PAUSED and not ignore_paused:
             raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
-        self.spec = read_spec(f"{entry.bundle}/config.json", store.config(root, id))
+        self.spec = read_stored(f"{entry.bundle}/config.json", store.config(root, id))
         self.process = process_of(self.spec, what) if isinstance(what, Command) else what
 
     def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:

@@ -6,7 +6,7 @@ from .. import store
 from ..cgroup import driver
 from ..errors import HookError
 from ..hooks import run_hook
-from ..spec.read import read_spec
+from ..spec.read import read_stored
 from ..state import hook_state
 from .kill import SIGKILL, signal_init
 
@@ -33,7 +33,7 @@ def poststop(entry: store.Entry, config: bytes) -> None:
 
 
 def _run(kind: str, status: str, entry: store.Entry, config: bytes, pid: int, go_on: bool = False) -> None:
-    spec = read_spec(f"{entry.bundle}/config.json", config)
+    spec = read_stored(f"{entry.bundle}/config.json", config)
     head, tail = hook_state(entry.id, entry.bundle, status, spec.annotations)
     failure = None
     for index, hook in enumerate(getattr(spec.hooks, kind)):

@@ -14,7 +14,7 @@ from _stat import S_ISDIR, S_ISREG
 
 from ..errors import ConfigError, Error, Problem, reason_of
 from ..load import check_size, parse
-from . import model, rules
+from . import model
 from .readers import array, boolean, int64, integer, later, one_of, record, string, string_map, strings, uint32, uint64
 from .tables import NAMESPACES, PROPAGATIONS, RLIMITS
 
@@ -71,10 +71,25 @@ def read_spec(path: str, data: bytes) -> model.Spec:
 
     :raises ConfigError: with every problem, of types and of rules, in the order of the document
     """
+    from . import rules  # not for read_stored()
+
     tree = parse(path, data)
     problems: list[Problem] = []
     spec = read_tree(tree, problems)
     problems += rules.check(spec, problems)
+    if problems:
+        raise ConfigError(path, in_order(tree, problems))
+    return spec
+
+
+def read_stored(path: str, data: bytes) -> model.Spec:
+    """A configuration that read_spec() has accepted before, when its container was created.
+
+    :raises ConfigError: somebody has changed it
+    """
+    tree = parse(path, data)
+    problems: list[Problem] = []
+    spec = read_tree(tree, problems)
     if problems:
         raise ConfigError(path, in_order(tree, problems))
     return spec
@@ -91,6 +106,8 @@ def read_process(path: str, data: bytes) -> model.Process:
 
     :raises ConfigError: with every problem, in the order of the document
     """
+    from . import rules
+
     tree = parse(path, data)
     problems: list[Problem] = []
     process: model.Process = _process(tree, None, problems)
