@@ -202,7 +202,7 @@ def load(root: str, id: str) -> Entry:
         uid=int(single["uid"]),
         pid=int(single["pid"]),
         start=int(single["start"]),
-        creating=single["creating"] == "1",
+        creating=single.get("creating") == "1",
         shared_pid="shared-pid" in single,
         hooks=tuple(single["hooks"].split(",")) if "hooks" in single else (),
         cgroup=tuple(cgroup),
