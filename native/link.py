@@ -21,10 +21,13 @@ from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType
 
+# Version 1 needs more to be made than version 2, which comes later.
+CGROUP = ("cgroup.v1", "cgroup.create", "cgroup.devices")
+
 # Beside cli/VERB.py and what its modules import at their top: what it usually imports later.
 VERBS: dict[str, tuple[str, ...]] = {
-    "create": ("spec.rules",),
-    "run": ("spec.rules", "lifecycle.delete"),
+    "create": ("spec.rules", *CGROUP),
+    "run": ("spec.rules", *CGROUP, "lifecycle.delete"),
     "exec": (),
     "start": (),
     "state": (),

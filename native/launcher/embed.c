@@ -101,6 +101,7 @@ static void initialize(const struct install *install, int argc, char **argv, boo
 	check(PyConfig_SetBytesArgv(&config, argc, argv));
 	check(Py_InitializeFromConfig(&config));
 	PyConfig_Clear(&config);
+	(void)PyGC_Disable(); /* no command lives long enough to gain by it */
 }
 
 #if PY_VERSION_HEX < 0x030d0000

@@ -19,7 +19,8 @@
  * come last in sys.path, so that nothing installed there stands in for a module of the standard library. The linked
  * file (native/link.py) is for one version of the bytecode, which it begins with. */
 static const char CODE[] =
-	"import sys\n"
+	"import gc, sys\n"
+	"gc.disable()\n"
 	"directories, verb = sys.argv[1:3]\n"
 	"directories = directories.split('\\n')\n"
 	"sys.path += directories\n"

@@ -29,9 +29,6 @@ def main() -> NoReturn:
     """The program. Never returns, and never lets Python take itself apart at the end: that costs a millisecond."""
     code = 1
     try:
-        import gc
-
-        gc.disable()  # nothing here lives long enough
         code = command(sys.argv)
         if hasattr(sys, "stdout"):  # a linked command starts without it (native/launcher/embed.c)
             sys.stdout.flush()
