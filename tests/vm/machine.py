@@ -50,7 +50,8 @@ python3 -m pip --python {INSIDE}/venv/bin/python install --quiet --no-deps --no-
 
 START = """\
 #!/bin/sh
-# What the unit of the image runs.
+# What the unit of the image runs. systemd's /tmp has no devices, and a root file system may need some.
+mount -o remount,dev,suid /tmp
 cd {inside}/source
 export PYTHONPATH={inside}/source/tests/vm OCIRUN_TEST_DEBIAN=/srv/debian OCIRUN_TEST_RUNTIME={runtime}
 exec {inside}/venv/bin/python -P -m pytest -p inside -p no:cacheprovider -q --no-header --tb=short {selection}
@@ -73,7 +74,7 @@ class Machine:
             "-cpu", "max,-cx16", "-smp", "1", "-m", "2048",
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-kernel", str(image.kernel), "-initrd", str(image.initrd),
-            "-append", "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off fsck.mode=skip",
+            "-append", "root=/dev/vda rw console=ttyS0 loglevel=3 panic=-1 mitigations=off fsck.mode=skip",
             "-drive", f"file={image.disk},format=raw,if=virtio,snapshot=on,cache=unsafe",
             "-drive", f"file={tar},format=raw,if=virtio,readonly=on",
             "-serial", f"file:{self.console}",
