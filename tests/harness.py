@@ -23,7 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ocirun
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = Path(ocirun.__file__).parents[1]  # where ocirun is installed, or the checkout
 PROGRAM = os.environ.get("OCIRUN_TEST_RUNTIME", str(REPOSITORY / ".venv" / "bin" / "ocirun"))
 NAME = Path(PROGRAM).name
 TIMEOUT = float(os.environ.get("OCIRUN_TEST_TIMEOUT", "30"))  # seconds of one command, after which it hangs

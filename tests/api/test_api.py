@@ -151,8 +151,8 @@ def test_a_container_of_another_process(runtime: ocirun.Runtime, bundle: Worksho
     """It can be used in every way, but its exit code is not ours to know."""
     made = bundle("exit", "3")
     code = "import sys, ocirun; ocirun.Runtime(root=sys.argv[1]).create(*sys.argv[2:])"
-    environment = os.environ | {"PYTHONPATH": str(harness.REPOSITORY)}
-    subprocess.run([sys.executable, "-c", code, runtime.root, made.id, written(made)], env=environment, check=True)
+    environment = os.environ | {"PYTHONPATH": str(harness.PACKAGES)}
+    subprocess.run([sys.executable, "-P", "-c", code, runtime.root, made.id, written(made)], env=environment, check=True)
     container = runtime.get(made.id)
     container.start()
     assert container.wait(10) in (3, None)  # we are its subreaper here
@@ -298,8 +298,8 @@ def test_public_names_are_loaded_when_used() -> None:
         "except AttributeError as error: assert str(error) == \"module 'ocirun' has no attribute 'nosuch'\", error\n"
         "else: raise SystemExit('no error')\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(harness.REPOSITORY)}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    environment = os.environ | {"PYTHONPATH": str(harness.PACKAGES)}
+    subprocess.run([sys.executable, "-P", "-c", code], env=environment, check=True)
 
 
 def test_names_for_the_type_checker_are_the_names() -> None:

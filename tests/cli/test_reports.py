@@ -187,7 +187,7 @@ main()
 
 def broken(error: str, *words: str) -> Done:
     code = BROKEN.format(error=error)
-    return call("-c", code, str(harness.REPOSITORY), *words, program=sys.executable)
+    return call("-c", code, str(harness.PACKAGES), *words, program=sys.executable)
 
 
 def test_a_bug_is_one_line() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bpfmachine import profiles, record
-from harness import REPOSITORY
+from harness import PACKAGES
 
 from ocirun import bpf, seccomp
 from ocirun.errors import OperationError
@@ -156,7 +156,7 @@ def test_a_hit_loads_no_library(tmp_path: Path) -> None:
     seccomp.compile_filter(record(PROFILE), str(tmp_path))
     script = f"""
 import sys
-sys.path.insert(0, {str(REPOSITORY)!r})
+sys.path.insert(0, {str(PACKAGES)!r})
 from ocirun.spec.seccomp import Seccomp
 from ocirun import seccomp
 raw = {PROFILE!r}

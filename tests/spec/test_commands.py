@@ -28,9 +28,12 @@ PROGRAM = (
 
 
 def run(*arguments: str, directory: Path, paths: list[str] | None = None) -> subprocess.CompletedProcess[str]:
-    """One command, in an interpreter as the installed program starts it."""
+    """One command, in an interpreter as the installed program starts it.
+
+    :param paths: where it may find modules, by default where we do
+    """
     package = str(ocirun.__path__[0]).removesuffix("/ocirun")
-    found = [package, *(p for p in sys.path if p.endswith("site-packages"))] if paths is None else [package, *paths]
+    found = [package, *(path for path in sys.path if path.endswith("site-packages"))] if paths is None else paths
     command = [sys.executable, "-I", "-S", "-c", PROGRAM, ":".join(found), *arguments]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
 
@@ -105,7 +108,9 @@ def test_nothing_to_validate(tmp_path: Path, arguments: tuple[str, ...], message
 
 def test_without_jsonschema(tmp_path: Path) -> None:
     write(tmp_path / "config.json", minimal())
-    result = run("validate", directory=tmp_path, paths=[])
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "ocirun").symlink_to(ocirun.__path__[0])
+    result = run("validate", directory=tmp_path, paths=[str(tmp_path / "alone")])
     assert result.returncode == 1
     assert "the Python package jsonschema is needed" in result.stderr
 
