@@ -113,10 +113,17 @@ def spawn(command: list[str], rows: int = 24, columns: int = 80, env: dict[str, 
     opener = ["sh", "-c", 'exec <>"$0" >&0 2>&0 && exec "$@"', os.ttyname(slave)]
     process = subprocess.Popen([*opener, *command], start_new_session=True, env={**os.environ, **(env or {})})
     # Held open until the program has it too, else a read in between is the end.
-    while process.poll() is None and os.readlink(f"/proc/{process.pid}/fd/0") != os.ttyname(slave):
+    while process.poll() is None and _standard_input(process.pid) != os.ttyname(slave):
         time.sleep(0.001)
     os.close(slave)
     return Terminal(master, process)
+
+
+def _standard_input(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/fd/0")
+    except FileNotFoundError:  # the shell closes it before it opens the next
+        return ""
 
 
 class ConsoleSocket:
