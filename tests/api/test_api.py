@@ -152,7 +152,8 @@ def test_a_container_of_another_process(runtime: ocirun.Runtime, bundle: Worksho
     made = bundle("exit", "3")
     code = "import sys, ocirun; ocirun.Runtime(root=sys.argv[1]).create(*sys.argv[2:])"
     environment = os.environ | {"PYTHONPATH": str(harness.PACKAGES)}
-    subprocess.run([sys.executable, "-P", "-c", code, runtime.root, made.id, written(made)], env=environment, check=True)
+    words = [sys.executable, "-P", "-c", code, runtime.root, made.id, written(made)]
+    subprocess.run(words, env=environment, check=True)
     container = runtime.get(made.id)
     container.start()
     assert container.wait(10) in (3, None)  # we are its subreaper here
