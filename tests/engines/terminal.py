@@ -113,7 +113,7 @@ def spawn(command: list[str], rows: int = 24, columns: int = 80, env: dict[str, 
     opener = ["sh", "-c", 'exec <>"$0" >&0 2>&0 && exec "$@"', os.ttyname(slave)]
     process = subprocess.Popen([*opener, *command], start_new_session=True, env={**os.environ, **(env or {})})
     # Held open until the program has it too, else a read in between is the end.
-    while process.poll() is None and _standard_input(process.pid) != os.ttyname(slave):
+    while process.poll() is None and not _has_open(process.pid, os.ttyname(slave)):
         time.sleep(0.001)
     os.close(slave)
     return Terminal(master, process)
@@ -124,6 +124,14 @@ def _standard_input(pid: int) -> str:
         return os.readlink(f"/proc/{pid}/fd/0")
     except FileNotFoundError:  # the shell closes it before it opens the next
         return ""
+
+
+def _has_open(pid: int, path: str) -> bool:
+    """Whether a program has the terminal as its input; one that has just ended has nothing."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/0") == path
+    except FileNotFoundError:
+        return False
 
 
 class ConsoleSocket:
