@@ -343,7 +343,7 @@ def test_shared_namespaces(docker: Docker) -> None:
 
 
 def test_host_namespaces(docker: Docker) -> None:
-    shown = docker.run("--pid=host", "--uts=host", IMAGE, "sh", "-c", "hostname; ls /proc").stdout
+    shown = docker.run("--pid=host", "--uts=host", IMAGE, "sh", "-c", "hostname; ls /proc || true").stdout
     assert shown.splitlines()[0] == os.uname().nodename
     assert str(os.getpid()) in shown.split()
 
