@@ -34,6 +34,15 @@ TEST="runc crun containerd docker.io podman busybox-static debootstrap qemu-syst
 	gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user strace iproute2 iptables util-linux libcap2-bin
 	ca-certificates tar xz-utils zstd"
 
+# From Debian 13 on Docker's client is a package of its own.
+if [ -r /etc/os-release ]; then
+	. /etc/os-release
+	case ${ID:-}:${VERSION_ID:-13} in
+	debian:12) ;;
+	debian:*) TEST="$TEST docker-cli" ;;
+	esac
+fi
+
 [ "$(uname -s)" = Linux ] || die "ocirun runs on Linux, and this is $(uname -s)"
 case $(uname -m) in
 x86_64 | aarch64) ;;
