@@ -82,9 +82,7 @@ class Machine:
             "-device", "virtserialport,chardev=results,name=results",
             "-device", "virtio-rng-pci",
         ]  # fmt: skip
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
-        )
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         threading.Thread(target=self._listen, args=(listener,), daemon=True).start()
 
     def _listen(self, listener: socket.socket) -> None:
@@ -96,10 +94,14 @@ class Machine:
 
     def event(self, deadline: float) -> dict[str, object] | None:
         """The next event; None when the machine is off. Raises TimeoutError at `deadline` (of time.monotonic)."""
-        try:
-            return self.events.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise TimeoutError from None
+        while True:
+            ended = self.process.poll() is not None  # before the queue is looked at, which has all it said then
+            with contextlib.suppress(queue.Empty):
+                return self.events.get(timeout=1)
+            if ended:  # perhaps before it ever connected
+                return None
+            if time.monotonic() > deadline:
+                raise TimeoutError
 
     def tail(self, lines: int = 40) -> str:
         """The end of what the serial line said, without its colours."""
@@ -107,10 +109,10 @@ class Machine:
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", text)
         return "\n".join([line for line in plain.splitlines() if line.strip()][-lines:])
 
-    def stop(self) -> None:
-        """Let it power off for a moment, then make it."""
+    def stop(self, patience: float = 0) -> None:
+        """Make it end, after `patience` seconds in which it may do so by itself."""
         try:
-            self.process.wait(15)
+            self.process.wait(patience)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -139,6 +139,7 @@ def test_machine(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[s
             try:
                 while (event := machine.event(deadline)) is not None:
                     guest.handle(event)
+                machine.stop(patience=15)
                 problem = None if guest.finished else "it went off before the tests were over"
             except TimeoutError:
                 problem = f"not over after {LIMIT} s"
