@@ -85,7 +85,7 @@ class Terminal:
         while True:
             self.resize(rows, columns)
             self.type("stty size\n")
-            size = self.expect(r"\n([0-9]+ [0-9]+|stty: .*)\n").group(1)
+            size = self.expect(r"([0-9]+ [0-9]+|stty: .*)\n").group(1)
             self.expect(prompt)
             if size == f"{rows} {columns}":
                 return
