@@ -247,6 +247,11 @@ def check_terminal(terminal: bool, detach: bool, console_socket: str) -> None:
         raise UsageError("cannot use console socket if ocirun will not detach or allocate tty")
 
 
+def shares_pids(spec: Spec) -> bool:
+    """Whether the container has no pid namespace of its own, so that its processes outlive PID 1."""
+    return not any(namespace.type == "pid" and not namespace.path for namespace in spec.linux.namespaces)
+
+
 def connected(request: Request) -> int:
     """The socket that gets the terminal, connected; -1 when there is none.
 
@@ -298,7 +303,7 @@ def _entry(id: str, bundle: str, spec: Spec, directories: tuple[driver.CgroupDir
         document=document_tail(bundle, rootfs, created, spec.annotations),
         uid=posix.geteuid(),
         creating=True,
-        shared_pid=not any(namespace.type == "pid" and not namespace.path for namespace in spec.linux.namespaces),
+        shared_pid=shares_pids(spec),
         hooks=tuple(kind for kind, hooks in kinds if hooks),
         cgroup=directories,
     )

@@ -7,7 +7,7 @@ import posix
 from .. import steps, store
 from ..errors import ContainerNotFound
 from . import foreground
-from .create import PLAIN, Creation, Request, announce, check_terminal, connected
+from .create import PLAIN, Creation, Request, announce, check_terminal, connected, shares_pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def _leaves_orphans(spec: Spec) -> bool:
     """Whether processes may be left that become our children as their subreaper: in a pid namespace of its own the
     container's orphans are PID 1's, and end with it; hooks are our own."""
     hooks = spec.hooks
-    if hooks.prestart or hooks.create_runtime or hooks.poststart:
-        return True
-    return not any(namespace.type == "pid" and not namespace.path for namespace in spec.linux.namespaces)
+    return bool(hooks.prestart or hooks.create_runtime or hooks.poststart) or shares_pids(spec)
 
 
 def terminal_pair() -> tuple[_socket.socket, int]:

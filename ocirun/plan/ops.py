@@ -2,7 +2,7 @@
 
 An operation is a frozen record (who, pointer, name, values). ``who`` is "outer" or "init" for what the native init
 performs and "parent" for what the runtime itself does; ``pointer`` is the JSON pointer of the property of
-config.json that it comes from, "" for none. Operations of the parent (see build.py) have a name and values too,
+config.json that it comes from, "" for none. Operations of the parent (see parent.py) have a name and values too,
 but no entry here: they are never encoded.
 """
 
