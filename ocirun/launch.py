@@ -10,6 +10,7 @@ from . import program, steps, wire
 from .cgroup import driver
 from .errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
 from .plan.encode import encode
+from .plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY
 from .procfs import read_file
 
 TYPE_CHECKING = False
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from .cgroup.driver import CgroupDir
     from .plan.build import Plan
     from .plan.ops import Operation
-
-_MAPS = ("uid_map", "gid_map", "setgroups_deny")
 
 INIT = __file__.rpartition("/")[0] + "/ocirun-init"
 ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
@@ -45,19 +44,20 @@ class Launch:
         self.pid = 0
         self._outer = 0
         self._socket: _socket.socket | None = None
-        parents = [operation for operation in plan.operations if operation[0] == "parent"]
-        self.hooks = [operation for operation in parents if operation[2] == "hook"]
-        self.maps = [operation for operation in parents if operation[2] in _MAPS]
-        self._first = [operation for operation in parents if operation[2] not in ("hook", *_MAPS)]
+        self._at: dict[str, list[Operation]] = {}
+        for operation in plan.operations:
+            if operation[0] == "parent":
+                self._at.setdefault(MOMENTS[operation[2]], []).append(operation)
+        self.hooks = self._at.get(MOUNTS, [])
 
     def prepare(self) -> None:
         """The operations before the init exists: the cgroup and its limits.
 
         :raises OperationError: one failed
         """
-        if self._first:
+        if PREPARE in self._at:
             steps.reach(f"{self.verb}.cgroup")
-            driver.perform(self.directories, self._first)
+            driver.perform(self.directories, self._at[PREPARE])
 
     # the init
 
@@ -118,23 +118,33 @@ class Launch:
                 kind, arg = wire.receive(sock)
                 if kind == wire.MAPS:
                     steps.reach(f"{self.verb}.maps")
-                    write_id_maps(self._outer, self.maps)
+                    write_id_maps(self._outer, self._at.get(MAPS, []))
                     wire.acknowledge(sock)
                 elif kind == wire.PID:
                     self.pid = arg
                     _reap(self._outer)
                     self._outer = 0
                     on_pid(arg)
+                    self._perform(PID)
                     wire.acknowledge(sock, arg)
                 elif kind == wire.MOUNTS:
                     on_mounts()
                     wire.acknowledge(sock)
                 elif kind == wire.READY:
+                    self._perform(READY)
                     return
         except wire.Failure as failure:
             raise self._operation_error(failure) from None
         except wire.Gone:
             raise self._death() from None
+
+    def _perform(self, moment: str) -> None:
+        """The operations of a moment on PID 1."""
+        if moment in self._at:
+            from .perform import perform  # few containers have any
+
+            steps.reach(f"{self.verb}.perform-{moment}")
+            perform(self.pid, self._at[moment])
 
     def release(self, wait_for_exec: bool) -> None:
         """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for.

@@ -1,7 +1,7 @@
 """The operations that the runtime itself performs: the same records as the init's, never encoded.
 
-Where they stand in a plan is when they happen: before the first of the init's, right after ``map_ids``, or right
-after ``mounts_ready``.
+Each kind belongs to one moment of the runtime's way with its init (MOMENTS), and stands in a plan where that is:
+before the first of the init's operations, or right after ``map_ids``, ``clone``, ``mounts_ready`` or ``ready``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 REQUIRED = 0
 ABSENT_OK = 1  # a missing file does not matter
 ALTERNATIVE = 2  # for when the file of the write before is missing; does nothing otherwise
+
+# The moments, in order: before the init is spawned, then where it waits for the runtime (wire.py). PID 1 exists from
+# PID on and has done nothing then; at READY nothing is left for it but the exec.
+PREPARE, MAPS, PID, MOUNTS, READY = "prepare", "maps", "pid", "mounts", "ready"
+
+MOMENTS: dict[str, str] = {
+    "cgroup_create": PREPARE,
+    "cgroup_write": PREPARE,
+    "cgroup_devices": PREPARE,
+    "uid_map": MAPS,
+    "gid_map": MAPS,
+    "setgroups_deny": MAPS,
+    "hook": MOUNTS,
+}
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "cgroup_create": ("path",),

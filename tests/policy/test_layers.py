@@ -20,7 +20,7 @@ LAYERS = [
     {"__init__", "api"},
     {"lifecycle", "features"},
     {"launch"},
-    {"store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state", "program"},
+    {"store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state", "program", "perform"},
     {"cgroup", "facts"},
     {"procfs", "_native", "_sys", "_seccomp"},
     {"plan"},
