@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix
 
 from .errors import Error, UsageError
-from .procfs import open_process, process_stat
+from .procfs import open_process, process_stat, wait_for_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ class Process:
         return self._code
 
     def _wait_for_end(self, timeout: float | None) -> bool:
-        import select
-
         try:
             pidfd = open_process(self.pid)
         except ProcessLookupError:
@@ -61,9 +59,7 @@ class Process:
         try:
             if process_stat(self.pid)[1] != self._start:
                 return True
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            return bool(poll.poll(None if timeout is None else timeout * 1000))
+            return wait_for_end(pidfd, None if timeout is None else timeout * 1000)
         except ProcessLookupError:
             return True
         finally:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import posix
 
 from .errors import HookError, reason_of
+from .procfs import open_process, wait_for_end
+from .program import memory_file, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ def run_hook(
     """
     # Files in memory instead of pipes: a hook that reads nothing, writes a lot, or leaves a daemon behind that
     # keeps its output open, can block nobody.
-    stdin = posix.memfd_create("state", posix.MFD_CLOEXEC)
-    output = posix.memfd_create("output", posix.MFD_CLOEXEC)
+    stdin = memory_file("state", posix.MFD_CLOEXEC)
+    output = memory_file("output", posix.MFD_CLOEXEC)
     try:
         posix.write(stdin, state.encode("utf-8", "surrogateescape"))
         posix.lseek(stdin, 0, 0)
@@ -40,7 +42,7 @@ def run_hook(
         ]
         environment = dict(item.partition("=")[::2] for item in env)
         try:
-            pid = posix.posix_spawn(
+            pid = spawn(
                 path,
                 list(args) or [path],
                 environment,
@@ -67,13 +69,9 @@ def run_hook(
 def _wait(pid: int, timeout: int) -> int | None:
     """The wait status, or None after the group was killed for taking too long."""
     if timeout >= 0:
-        import select
-
-        pidfd = posix.pidfd_open(pid)
+        pidfd = open_process(pid)
         try:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            if not poll.poll(timeout * 1000):
+            if not wait_for_end(pidfd, timeout * 1000):
                 posix.killpg(pid, 9)
                 posix.waitpid(pid, 0)
                 return None

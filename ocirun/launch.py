@@ -12,6 +12,7 @@ from .errors import Error, HookError, HostError, OperationError, reason_of, repo
 from .plan.encode import encode
 from .plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY
 from .procfs import read_file
+from .program import spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Launch:
         opened: list[int] = []
         try:
             opened.append(self._program())
-            opened.append(_plan_descriptor(encode(self.plan)))
+            opened.append(_plan_descriptor(encode(self.plan), self.work_directory))
             passed = (theirs.fileno(), opened[1], *(descriptors[name] for name in self.plan.inherited))
             base = 3 + preserve
             words = (b"ocirun-init", b"%d" % base, b"%d" % len(self.plan.inherited))
@@ -245,7 +246,7 @@ def _map_by_program(pid: int, program: str, text: str, operation: Operation) -> 
     words = [program, str(pid), *(word for line in lines for word in line)]
     for directory in ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"):
         try:
-            child = posix.posix_spawn(f"{directory}/{program}", words, {})
+            child = spawn(f"{directory}/{program}", words, {})
         except FileNotFoundError:
             continue
         status = posix.waitpid(child, 0)[1]
@@ -278,11 +279,14 @@ def _why_not_executable(error: OSError, directory: str) -> str:
     return text
 
 
-def _plan_descriptor(data: bytes) -> int:
-    """A sealed memfd: what the decoder has checked stays as it was."""
-    fd = posix.memfd_create("ocirun-plan", posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING)
+def _plan_descriptor(data: bytes, directory: str) -> int:
+    """A sealed memfd: what the decoder has checked stays as it was. (From another file the init makes a copy.)"""
+    fd = program.memory_file("ocirun-plan", posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING, directory)
     view = memoryview(data)
     while view:
         view = view[posix.write(fd, view) :]
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, program.SEALS)
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, program.SEALS)
+    except OSError:  # no memfd
+        posix.lseek(fd, 0, 0)
     return fd

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 
 _EINVAL = 22
+LACKS = (1, 38)  # EPERM and ENOSYS: what filters and kernels answer that do not know a call
 _PF_EXITING = 4  # of the kernel's include/linux/sched.h, never changed
 
 
@@ -39,7 +40,7 @@ def clean(path: str) -> str:
 
 
 def open_process(pid: int) -> int:
-    """A pidfd.
+    """A pidfd; where a filter refuses it, something that can stand in for one in the functions below and for the init.
 
     :raises ProcessLookupError: no such process
     :raises OSError: as pidfd_open(2)
@@ -47,10 +48,47 @@ def open_process(pid: int) -> int:
     try:
         return posix.pidfd_open(pid)
     except OSError as error:
+        if error.errno in LACKS:
+            from .without import process_directory
+
+            return process_directory(pid)
         # Kernels say so of a process that is gone while its number lives on, as the session or group of others.
         if error.errno == _EINVAL and pid > 0:
             raise ProcessLookupError(pid) from None
         raise
+
+
+def is_pidfd(process: int) -> bool:
+    """Whether open_process() has got a pidfd, which can be polled."""
+    return posix.fstat(process).st_mode & 0o170000 != 0o040000
+
+
+def wait_for_end(process: int, milliseconds: float | None) -> bool:
+    """Wait until the process of open_process() has ended (it may be a zombie). Has it, within that time?"""
+    if not is_pidfd(process):
+        from .without import wait_for_end as look
+
+        return look(process, milliseconds)
+    import select
+
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(milliseconds))
+
+
+def send_signal(process: int, pid: int, signal: int) -> None:
+    """Send a signal to the process of open_process(), which was seen alive a moment ago.
+
+    :raises OSError: as kill(2)
+    """
+    import _signal
+
+    try:
+        _signal.pidfd_send_signal(process, signal)
+    except OSError as error:
+        if error.errno not in LACKS:
+            raise
+        posix.kill(pid, signal)
 
 
 def process_stat(pid: int) -> tuple[bool, int]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import fcntl
 import posix
 
+from .procfs import LACKS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
 # Newer than Python's own: memfd_create(2), Linux 6.3 for both.
 _MFD_EXEC = 0x10
@@ -62,7 +65,9 @@ def _memory(source: int, flags: int) -> int:
 
 def _unnamed_file(source: int, directory: str) -> int:
     """Opened again for reading, since what is open for writing is not executed (ETXTBSY)."""
-    fd = posix.open(directory, posix.O_TMPFILE | posix.O_RDWR | posix.O_CLOEXEC, 0o500)
+    from .without import unnamed_file
+
+    fd = unnamed_file(directory, 0o500)
     try:
         _copy(source, fd)
         return posix.open(f"/proc/self/fd/{fd}", posix.O_RDONLY | posix.O_CLOEXEC)
@@ -102,7 +107,7 @@ def execute(
         for fd in (program, *stdio, *descriptors):
             moved.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above))
         targets = (0, 1, 2, *range(base, above - 1))
-        return posix.posix_spawn(
+        return spawn(
             f"/proc/self/fd/{moved[0]}",
             words,
             environment,
@@ -113,3 +118,38 @@ def execute(
     finally:
         for fd in moved:
             posix.close(fd)
+
+
+def spawn(
+    path: str,
+    words: Sequence[str | bytes],
+    environment: Mapping[bytes, bytes] | Mapping[str, str],
+    **options: Any,
+) -> int:
+    """posix_spawn(3), also where a filter refuses clone3(2).
+
+    :raises OSError: the program cannot be executed
+    """
+    try:
+        return posix.posix_spawn(path, words, environment, **options)
+    except PermissionError as error:
+        if error.errno not in LACKS:
+            raise
+    from .without import spawn as by_fork
+
+    return by_fork(path, words, environment, **options)
+
+
+def memory_file(name: str, flags: int, directory: str = "") -> int:
+    """memfd_create(2); where that is refused, a file without a name in the directory, or wherever there is room.
+
+    :raises OSError: that cannot be, either
+    """
+    try:
+        return posix.memfd_create(name, flags)
+    except OSError as error:
+        if error.errno not in LACKS:
+            raise
+    from .without import unnamed_file, unnamed_file_anywhere
+
+    return unnamed_file(directory, 0o600) if directory else unnamed_file_anywhere()

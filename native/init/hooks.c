@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "init.h"
+#include "kernel.h"
 
 #define OUTPUT_SHOWN 2048
 
@@ -24,6 +25,7 @@ struct child {
 	int root;   /* to be in; -1: where we are */
 	int base;   /* descriptors 3 .. base-1 are the container's, not the hook's; later ones are close-on-exec */
 	int input, output;
+	int printed; /* the output, to be read */
 	int error;
 };
 
@@ -96,6 +98,9 @@ static void say_with_output(struct init *init, int output, const char *reason, i
 	ssize_t n = pread(output, text, OUTPUT_SHOWN, 0);
 	const char *start = text;
 
+	if (n < 0 && errno == ESPIPE)
+		n = read(output, text, OUTPUT_SHOWN);
+
 	while (n > 0 && strchr(" \t\r\n", text[n - 1]) != NULL)
 		n--;
 	text[n > 0 ? n : 0] = '\0';
@@ -118,35 +123,64 @@ static int run(struct init *init, struct child *child, int timeout)
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (!ended)
-		say_with_output(init, child->output, "ran longer than its timeout of", timeout, " s and was killed");
+		say_with_output(init, child->printed, "ran longer than its timeout of", timeout, " s and was killed");
 	else if (WIFSIGNALED(status))
-		say_with_output(init, child->output, "killed by signal", WTERMSIG(status), "");
+		say_with_output(init, child->printed, "killed by signal", WTERMSIG(status), "");
 	else if (WEXITSTATUS(status) != 0)
-		say_with_output(init, child->output, "exit status", WEXITSTATUS(status), "");
+		say_with_output(init, child->printed, "exit status", WEXITSTATUS(status), "");
 	else
 		return 0;
 	return IN_WORDS;
 }
 
-/* The state document as a file to read from its beginning. A descriptor, or -errno. */
+/* Files in memory instead of pipes: a hook that reads nothing, writes a lot, or leaves a daemon behind that keeps its
+ * output open, can block nobody. Under a filter without memfd_create(2) the largest pipe has to do. Both ends of it are
+ * set, to the same file if it is one; or -errno. */
+static int open_buffer(const char *name, int ends[2])
+{
+	ends[0] = memfd_create(name, MFD_CLOEXEC);
+	if (ends[0] < 0 && !lacks(-errno))
+		return -errno;
+	if (ends[0] < 0) {
+		if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+			return -errno;
+		(void)fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);
+		return 0;
+	}
+	ends[1] = fcntl(ends[0], F_DUPFD_CLOEXEC, 3);
+	return ends[1] < 0 ? -errno : 0;
+}
+
+static void close_end(int *end)
+{
+	if (*end >= 0)
+		close(*end);
+	*end = -1;
+}
+
+/* The state document, to be read from its beginning. A descriptor, or -errno. */
 static int state_file(struct init *init, const struct op_hook *op)
 {
-	const int fd = memfd_create("state", MFD_CLOEXEC);
+	int ends[2] = { -1, -1 };
+	int r = open_buffer("state", ends);
 
-	if (fd < 0)
-		return -errno;
-	if (dprintf(fd, "%s%d%s", plan_str(&init->plan, op->state_head), init->pid, plan_str(&init->plan, op->state_tail)) < 0 ||
-	    lseek(fd, 0, SEEK_SET) < 0) {
-		const int r = -errno;
-		close(fd);
-		return r;
-	}
-	return fd;
+	if (r == 0 && dprintf(ends[1], "%s%d%s", plan_str(&init->plan, op->state_head), init->pid,
+			      plan_str(&init->plan, op->state_tail)) < 0)
+		r = -errno;
+	close_end(&ends[1]);
+	if (r == 0 && lseek(ends[0], 0, SEEK_SET) < 0 && errno != ESPIPE)
+		r = -errno;
+	if (r == 0 && fcntl(ends[0], F_SETFL, 0) < 0)
+		r = -errno;
+	if (r < 0)
+		close_end(&ends[0]);
+	return r < 0 ? r : ends[0];
 }
 
 int op_hook(struct init *init, const struct op_hook *op)
 {
 	size_t behind = point_at(init, 0, op->args);
+	int output[2] = { -1, -1 };
 	/* createContainer hooks are in the container's root directory, still found outside of it (as in runc). */
 	struct child child = { .path = plan_str(&init->plan, op->path), .root = init->root, .base = init->base };
 	int r;
@@ -159,20 +193,17 @@ int op_hook(struct init *init, const struct op_hook *op)
 	(void)point_at(init, behind, op->env);
 	child.argv = (char *const *)(uintptr_t)init->pointers;
 	child.envp = (char *const *)(uintptr_t)(init->pointers + behind);
-	/* Files in memory instead of pipes: a hook that reads nothing, writes a lot, or leaves a daemon behind that keeps
-	 * its output open, can block nobody. */
 	child.input = state_file(init, op);
-	child.output = memfd_create("output", MFD_CLOEXEC);
-	if (child.input < 0)
-		r = child.input;
-	else if (child.output < 0)
+	r = child.input < 0 ? child.input : open_buffer("output", output);
+	child.printed = output[0];
+	child.output = output[1];
+	if (r == 0 && fcntl(child.output, F_SETFL, 0) < 0)
 		r = -errno;
-	else
+	if (r == 0)
 		r = run(init, &child, op->timeout);
-	if (child.input >= 0)
-		close(child.input);
-	if (child.output >= 0)
-		close(child.output);
+	close_end(&child.input);
+	close_end(&output[0]);
+	close_end(&output[1]);
 	return r;
 }
 

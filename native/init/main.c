@@ -67,23 +67,47 @@ static int keep_descriptors(int first, int count)
 	return lacks(r) ? close_listed(first + count) : r;
 }
 
-/* Map the sealed memfd: what the decoder has seen cannot change any more. */
+static bool is_sealed(int fd)
+{
+	const int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	const int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & wanted) == wanted;
+}
+
+static int read_all(int fd, char *data, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		const ssize_t n = pread(fd, data + done, size - done, (off_t)done);
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+/* What the decoder has seen must not change any more: a sealed memfd is mapped, another file (where there is no
+ * memfd_create) copied. */
 static int map_plan(struct init *init, int fd)
 {
-	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	const bool sealed = is_sealed(fd);
+	const int protection = sealed ? PROT_READ : PROT_READ | PROT_WRITE;
+	const int flags = MAP_PRIVATE | (sealed ? MAP_POPULATE : MAP_ANONYMOUS);
 	const char *wrong;
 	struct stat st;
 	void *data;
+	int r;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if ((fcntl(fd, F_GET_SEALS) & seals) != seals || st.st_size <= 0) {
-		say(init, "the plan is not sealed");
-		return IN_WORDS;
-	}
-	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+	data = mmap(NULL, (size_t)st.st_size, protection, flags, sealed ? fd : -1, 0);
 	if (data == MAP_FAILED)
 		return -errno;
+	r = sealed ? 0 : read_all(fd, data, (size_t)st.st_size);
+	if (r < 0)
+		return r;
 	close(fd);
 	if (plan_decode(&init->plan, data, (size_t)st.st_size, &wrong) < 0) {
 		say(init, "%s", wrong);

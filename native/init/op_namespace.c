@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -61,9 +62,48 @@ static bool is_joined_later(const struct init *init, uint32_t slot)
 	return false;
 }
 
+/* Where the runtime may not have a pidfd, /proc/PID stands in for one. */
+static int join_one_by_one(int process, uint32_t flags)
+{
+	static const struct {
+		uint32_t flag;
+		const char *name;
+	} KINDS[] = {
+		{CLONE_NEWUSER, "ns/user"}, {CLONE_NEWCGROUP, "ns/cgroup"}, {CLONE_NEWIPC, "ns/ipc"}, {CLONE_NEWUTS, "ns/uts"},
+		{CLONE_NEWNET, "ns/net"}, {CLONE_NEWPID, "ns/pid"}, {CLONE_NEWTIME, "ns/time"}, {CLONE_NEWNS, "ns/mnt"},
+	};
+	int fds[sizeof(KINDS) / sizeof(*KINDS)];
+	const size_t count = sizeof(KINDS) / sizeof(*KINDS);
+	int r = 0;
+
+	/* All opened first: what a joined user namespace forbids to open is open then. */
+	for (size_t i = 0; i < count; i++) {
+		fds[i] = flags & KINDS[i].flag && r == 0 ? openat(process, KINDS[i].name, O_RDONLY | O_CLOEXEC) : -1;
+		if (flags & KINDS[i].flag && r == 0 && fds[i] < 0)
+			r = -errno;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (fds[i] < 0)
+			continue;
+		if (r == 0 && setns(fds[i], (int)KINDS[i].flag) < 0)
+			r = -errno;
+		close(fds[i]);
+	}
+	return r == -EACCES ? -EPERM : r;
+}
+
+static int join_namespaces(int fd, uint32_t flags)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+		return join_one_by_one(fd, flags);
+	return setns(fd, (int)flags) < 0 ? -errno : 0;
+}
+
 int op_setns(struct init *init, const struct op_setns *op)
 {
-	int fd;
+	int fd, r;
 
 	if (op->attempt == 2 && (op->slot >= init->plan.header->slot_count || !init->put_off[op->slot]))
 		return 0;
@@ -72,9 +112,10 @@ int op_setns(struct init *init, const struct op_setns *op)
 		return fd;
 	if (op->attempt == 2) /* not by a record between the two: a pidfd is the slot of several */
 		init->put_off[op->slot] = false;
-	if (setns(fd, (int)op->flags) < 0) {
-		if (errno != EPERM || op->attempt != 1)
-			return -errno;
+	r = join_namespaces(fd, op->flags);
+	if (r < 0) {
+		if (r != -EPERM || op->attempt != 1)
+			return r;
 		init->put_off[op->slot] = true;
 		return 0;
 	}

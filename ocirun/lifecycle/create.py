@@ -7,10 +7,10 @@ import time
 
 from .. import facts, steps, store
 from ..cgroup import driver
-from ..errors import Error, UsageError, reason_of
+from ..errors import Error, HostError, UsageError, reason_of
 from ..launch import Launch
 from ..plan.build import Options, build
-from ..procfs import clean, process_stat
+from ..procfs import clean, is_pidfd, open_process, process_stat
 from ..record import Record, replace
 from ..spec.read import read_config
 from ..state import document_tail, hook_state
@@ -282,8 +282,10 @@ def announce(pid: int, request: Request, kind: str) -> None:
     if request.pidfd_socket:
         from ..console import send_descriptor
 
-        pidfd = posix.pidfd_open(pid)
+        pidfd = open_process(pid)
         try:
+            if not is_pidfd(pidfd):
+                raise HostError("open a pidfd for the pidfd socket: a seccomp filter around us forbids pidfd_open(2)")
             send_descriptor(request.pidfd_socket, pidfd, kind, "pidfd socket")
         finally:
             posix.close(pidfd)

@@ -7,7 +7,7 @@ import posix
 from .. import steps, store
 from ..cgroup import driver
 from ..errors import ContainerNotFound, Error, HostError, StateError
-from ..procfs import is_alive, open_process
+from ..procfs import is_alive, open_process, wait_for_end
 from .kill import SIGKILL, signal_init
 from .status import CREATED, STOPPED, status_of
 
@@ -92,8 +92,6 @@ def destroy(root: str, entry: store.Entry, warn: Callable[[Error], None] | None)
 
 def _kill_all(entry: store.Entry) -> None:
     """SIGKILL to PID 1 and, through the cgroup, to everyone; return when they are gone."""
-    import select
-
     pidfd = -1
     try:
         if entry.pid:
@@ -105,10 +103,8 @@ def _kill_all(entry: store.Entry) -> None:
         signal_init(entry, SIGKILL, forgiving=True)
         driver.thaw(entry.cgroup)
         if pidfd >= 0:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
             for _ in range(_DEATH // _LOOK):
-                if poll.poll(_LOOK) or not is_alive(entry.pid, entry.start):
+                if wait_for_end(pidfd, _LOOK) or not is_alive(entry.pid, entry.start):
                     return
             raise HostError("container init still running")
     finally:

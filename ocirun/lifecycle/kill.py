@@ -7,13 +7,7 @@ import posix
 from .. import steps, store
 from ..cgroup import driver
 from ..errors import HostError, StateError, reason_of
-from ..procfs import is_alive, open_process
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import signal as _signal
-else:
-    import _signal
+from ..procfs import is_alive, open_process, send_signal
 
 SIGKILL = 9
 
@@ -56,7 +50,7 @@ def signal_init(entry: store.Entry, signal: int, forgiving: bool) -> None:
             if forgiving:
                 return
             raise StateError("container not running")
-        _signal.pidfd_send_signal(pidfd, signal)
+        send_signal(pidfd, entry.pid, signal)
     except ProcessLookupError:
         if not forgiving:
             raise StateError("container not running") from None

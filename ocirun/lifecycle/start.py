@@ -7,7 +7,7 @@ import select
 
 from .. import steps, store
 from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason
-from ..procfs import is_alive, open_process
+from ..procfs import is_alive, is_pidfd, open_process
 from .status import CREATED, STOPPED, status_of
 
 
@@ -59,7 +59,8 @@ def _open_the_way(root: str, entry: store.Entry) -> None:
             posix.write(fd, b"\0")
             poll = select.poll()
             poll.register(fd, 0)  # POLLERR needs no asking: nobody reads any more
-            poll.register(pidfd, select.POLLIN)
+            if is_pidfd(pidfd):
+                poll.register(pidfd, select.POLLIN)
             poll.poll()
             left = _left_in(fifo)
         finally:

@@ -22,7 +22,7 @@ LAYERS = [
     {"launch"},
     {"store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state", "program", "perform"},
     {"cgroup", "facts"},
-    {"procfs", "_native", "_sys", "_seccomp"},
+    {"procfs", "without", "_native", "_sys", "_seccomp"},
     {"plan"},
     {"host"},
     {"spec"},
