@@ -44,7 +44,7 @@ def run_hook(
         try:
             pid = spawn(
                 path,
-                list(args) or [path],
+                tuple(args) or (path,),
                 environment,
                 file_actions=actions,
                 setpgroup=0,

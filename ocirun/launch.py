@@ -243,7 +243,7 @@ def _map_by_program(pid: int, program: str, text: str, operation: Operation) -> 
     own = posix.geteuid() if program == "newuidmap" else posix.getegid()
     if len(lines) == 1 and lines[0][1] == str(own) and lines[0][2] == "1":
         return False
-    words = [program, str(pid), *(word for line in lines for word in line)]
+    words = (program, str(pid), *(word for line in lines for word in line))
     for directory in ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"):
         try:
             child = spawn(f"{directory}/{program}", words, {})

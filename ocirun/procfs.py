@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import posix
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
+
 _EINVAL = 22
 LACKS = (1, 38)  # EPERM and ENOSYS: what filters and kernels answer that do not know a call
 _PF_EXITING = 4  # of the kernel's include/linux/sched.h, never changed
@@ -81,8 +87,6 @@ def send_signal(process: int, pid: int, signal: int) -> None:
 
     :raises OSError: as kill(2)
     """
-    import _signal
-
     try:
         _signal.pidfd_send_signal(process, signal)
     except OSError as error:

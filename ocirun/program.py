@@ -111,9 +111,7 @@ def execute(
             f"/proc/self/fd/{moved[0]}",
             words,
             environment,
-            file_actions=[
-                (posix.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(moved[1:], targets, strict=True)
-            ],
+            file_actions=[(posix.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(moved[1:], targets, strict=True)],
         )
     finally:
         for fd in moved:
@@ -122,7 +120,7 @@ def execute(
 
 def spawn(
     path: str,
-    words: Sequence[str | bytes],
+    words: tuple[str | bytes, ...],
     environment: Mapping[bytes, bytes] | Mapping[str, str],
     **options: Any,
 ) -> int:

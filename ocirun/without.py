@@ -13,8 +13,11 @@ from .procfs import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
+else:
+    import _signal
 
 _EISDIR, _EOPNOTSUPP = 21, 95
 _LOOK = 0.002  # seconds between two looks at what cannot be waited for
@@ -52,7 +55,7 @@ def unnamed_file_anywhere() -> int:
 
 def spawn(
     path: str,
-    words: Sequence[str | bytes],
+    words: tuple[str | bytes, ...],
     environment: Mapping[bytes, bytes] | Mapping[str, str],
     file_actions: Sequence[tuple[int, int, int]] = (),
     setpgroup: int | None = None,
@@ -88,7 +91,7 @@ def spawn(
 
 def _become(
     path: str,
-    words: Sequence[str | bytes],
+    words: tuple[str | bytes, ...],
     environment: Mapping[bytes, bytes] | Mapping[str, str],
     file_actions: Sequence[tuple[int, int, int]],
     setpgroup: int | None,
@@ -101,8 +104,6 @@ def _become(
         if setpgroup is not None:
             posix.setpgid(0, setpgroup)
         if setsigdef or setsigmask is not None:
-            import _signal
-
             for number in setsigdef:
                 _signal.signal(number, _signal.SIG_DFL)
             if setsigmask is not None:
