@@ -9,6 +9,7 @@ from __future__ import annotations
 FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "open": (("path", "str"), ("flags", "u32"), ("slot", "u32")),
     "open_tree": (("path", "str"), ("from_slot", "u32"), ("recursive", "u32"), ("slot", "u32")),
+    "put_away": (("first", "u32"), ("count", "u32")),
     "enter_root": (("path", "str"),),
     "oom_score_adj": (("value", "i32"),),
     "raise_rlimit": (("resource", "u32"), ("hard", "u64")),
@@ -29,6 +30,7 @@ FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "use_root": (),
     "mount": (("fstype", "str"), ("source", "str"), ("target", "str"), ("options", "strv"), ("ms_flags", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
     "bind": (("source", "str"), ("slot", "u32"), ("recursive", "u32"), ("target", "str"), ("attr_set", "u32"), ("attr_clear", "u32"), ("rec_set", "u32"), ("rec_clear", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
+    "fetch": (("last", "u32"),),
     "setattr": (("target", "str"), ("recursive", "u32"), ("attr_set", "u32"), ("attr_clear", "u32"), ("propagation", "u32")),
     "mkdir": (("target", "str"), ("mode", "u32")),
     "symlink": (("text", "str"), ("target", "str"), ("replace", "u32")),

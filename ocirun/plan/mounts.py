@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from ..spec.model import Mount
     from .build import Draft
 
+_GROUP = 16  # descriptors open at once for sources of bind mounts
+
 _CGROUP_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _CGROUP_ATTRIBUTES = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
 
@@ -84,6 +86,7 @@ class Wish:
         "attr_clear",
         "copy_up",
         "data",
+        "fetch",
         "flags",
         "fstype",
         "pointer",
@@ -110,6 +113,7 @@ class Wish:
         self.data: list[str] = []
         self.copy_up = False
         self.slot = NO_SLOT  # of a source that was opened before
+        self.fetch: int | None = None  # first of a group of sources that was put away: whether that is the last group
 
     @property
     def attr_set(self) -> int:
@@ -211,9 +215,14 @@ def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
 
 
 def open_sources(draft: Draft, wishes: Sequence[Wish]) -> None:
-    """Bind sources that the container's own root might not reach, taken before its user namespace is entered."""
-    for wish in wishes:
-        if wish.fstype == "bind" and not wish.flags & MS_REMOUNT:
+    """Bind sources that the container's own root might not reach, taken before its user namespace is entered.
+
+    More than a few are put away in groups until they are used: RLIMIT_NOFILE may be lower than their number.
+    """
+    binds = [wish for wish in wishes if wish.fstype == "bind" and not wish.flags & MS_REMOUNT]
+    for start in range(0, len(binds), _GROUP):
+        group = binds[start : start + _GROUP]
+        for wish in group:
             wish.slot = draft.slot()
             draft.add(
                 ops.open_tree(
@@ -225,6 +234,10 @@ def open_sources(draft: Draft, wishes: Sequence[Wish]) -> None:
                     slot=wish.slot,
                 )
             )
+        if len(binds) > _GROUP:
+            first = group[0]
+            draft.add(ops.put_away("outer", first.pointer, first=first.slot, count=group[-1].slot - first.slot + 1))
+            first.fetch = int(start + _GROUP >= len(binds))
 
 
 def attach(
@@ -232,6 +245,8 @@ def attach(
 ) -> None:
     """The mounts, in their order."""
     for wish in wishes:
+        if wish.fetch is not None:
+            draft.add(ops.fetch("init", wish.pointer, last=wish.fetch))
         if wish.flags & MS_REMOUNT:
             _remount(draft, wish)
         elif wish.fstype == "bind":

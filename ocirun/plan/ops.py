@@ -49,58 +49,60 @@ class Operation(tuple):  # type: ignore[type-arg]
 LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {
     "open": (0, "HHIIIII0Q", ((3, "str"),)),
     "open_tree": (1, "HHIIIIII0Q", ((3, "str"),)),
-    "enter_root": (2, "HHIII0Q", ((3, "str"),)),
-    "oom_score_adj": (3, "HHIi0Q", ()),
-    "raise_rlimit": (4, "HHIIQ0Q", ()),
-    "setns": (5, "HHIIII0Q", ()),
-    "unshare": (6, "HHII0Q", ()),
-    "map_ids": (7, "HHI0Q", ()),
-    "become_root": (8, "HHI0Q", ()),
-    "time_offset": (9, "HHIIIq0Q", ()),
-    "join_cgroup": (10, "HHII0Q", ()),
-    "reset_affinity": (11, "HHI0Q", ()),
-    "clone": (12, "HHIII0Q", ()),
-    "new_session": (13, "HHI0Q", ()),
-    "keyring": (14, "HHIII0Q", ((3, "str"),)),
-    "link_up": (15, "HHIII0Q", ((3, "str"),)),
-    "propagation": (16, "HHII0Q", ()),
-    "mount_root": (17, "HHIIII0Q", ((3, "str"),)),
-    "root_here": (18, "HHI0Q", ()),
-    "use_root": (19, "HHI0Q", ()),
-    "mount": (20, "HHIIIIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"), (9, "strv"))),
-    "bind": (21, "HHIIIIIIIIIIIII0Q", ((3, "str"), (7, "str"))),
-    "setattr": (22, "HHIIIIIII0Q", ((3, "str"),)),
-    "mkdir": (23, "HHIIII0Q", ((3, "str"),)),
-    "symlink": (24, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
-    "mknod": (25, "HHIIIIIIII0Q", ((3, "str"),)),
-    "bind_device": (26, "HHIIIIII0Q", ((3, "str"), (6, "str"))),
-    "mounts_ready": (27, "HHI0Q", ()),
-    "hook": (28, "HHIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (12, "str"), (14, "str"))),
-    "pivot_root": (29, "HHI0Q", ()),
-    "move_root": (30, "HHI0Q", ()),
-    "chroot": (31, "HHI0Q", ()),
-    "root_propagation": (32, "HHII0Q", ()),
-    "root_readonly": (33, "HHI0Q", ()),
-    "hostname": (34, "HHIII0Q", ((3, "str"),)),
-    "domainname": (35, "HHIII0Q", ((3, "str"),)),
-    "sysctl": (36, "HHIIIII0Q", ((3, "str"), (5, "str"))),
-    "mask": (37, "HHIII0Q", ((3, "str"),)),
-    "readonly": (38, "HHIII0Q", ((3, "str"),)),
-    "console": (39, "HHIIIII0Q", ()),
-    "reopen_dev_null": (40, "HHI0Q", ()),
-    "own_stdio": (41, "HHII0Q", ()),
-    "no_new_privs": (42, "HHI0Q", ()),
-    "bounding": (43, "HHIQ0Q", ()),
-    "set_user": (44, "HHIIIIII0Q", ((5, "blob"),)),
-    "set_capabilities": (45, "HHIQQQQ0Q", ()),
-    "umask": (46, "HHII0Q", ()),
-    "chdir": (47, "HHIIII0Q", ((3, "str"),)),
-    "set_rlimit": (48, "HHIIIQQ0Q", ()),
-    "seccomp": (49, "HHIIII0Q", ((3, "blob"),)),
-    "find_executable": (50, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
-    "ready": (51, "HHI0Q", ()),
-    "wait_start": (52, "HHII0Q", ()),
-    "exec": (53, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
+    "put_away": (2, "HHIII0Q", ()),
+    "enter_root": (3, "HHIII0Q", ((3, "str"),)),
+    "oom_score_adj": (4, "HHIi0Q", ()),
+    "raise_rlimit": (5, "HHIIQ0Q", ()),
+    "setns": (6, "HHIIII0Q", ()),
+    "unshare": (7, "HHII0Q", ()),
+    "map_ids": (8, "HHI0Q", ()),
+    "become_root": (9, "HHI0Q", ()),
+    "time_offset": (10, "HHIIIq0Q", ()),
+    "join_cgroup": (11, "HHII0Q", ()),
+    "reset_affinity": (12, "HHI0Q", ()),
+    "clone": (13, "HHIII0Q", ()),
+    "new_session": (14, "HHI0Q", ()),
+    "keyring": (15, "HHIII0Q", ((3, "str"),)),
+    "link_up": (16, "HHIII0Q", ((3, "str"),)),
+    "propagation": (17, "HHII0Q", ()),
+    "mount_root": (18, "HHIIII0Q", ((3, "str"),)),
+    "root_here": (19, "HHI0Q", ()),
+    "use_root": (20, "HHI0Q", ()),
+    "mount": (21, "HHIIIIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"), (9, "strv"))),
+    "bind": (22, "HHIIIIIIIIIIIII0Q", ((3, "str"), (7, "str"))),
+    "fetch": (23, "HHII0Q", ()),
+    "setattr": (24, "HHIIIIIII0Q", ((3, "str"),)),
+    "mkdir": (25, "HHIIII0Q", ((3, "str"),)),
+    "symlink": (26, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
+    "mknod": (27, "HHIIIIIIII0Q", ((3, "str"),)),
+    "bind_device": (28, "HHIIIIII0Q", ((3, "str"), (6, "str"))),
+    "mounts_ready": (29, "HHI0Q", ()),
+    "hook": (30, "HHIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (12, "str"), (14, "str"))),
+    "pivot_root": (31, "HHI0Q", ()),
+    "move_root": (32, "HHI0Q", ()),
+    "chroot": (33, "HHI0Q", ()),
+    "root_propagation": (34, "HHII0Q", ()),
+    "root_readonly": (35, "HHI0Q", ()),
+    "hostname": (36, "HHIII0Q", ((3, "str"),)),
+    "domainname": (37, "HHIII0Q", ((3, "str"),)),
+    "sysctl": (38, "HHIIIII0Q", ((3, "str"), (5, "str"))),
+    "mask": (39, "HHIII0Q", ((3, "str"),)),
+    "readonly": (40, "HHIII0Q", ((3, "str"),)),
+    "console": (41, "HHIIIII0Q", ()),
+    "reopen_dev_null": (42, "HHI0Q", ()),
+    "own_stdio": (43, "HHII0Q", ()),
+    "no_new_privs": (44, "HHI0Q", ()),
+    "bounding": (45, "HHIQ0Q", ()),
+    "set_user": (46, "HHIIIIII0Q", ((5, "blob"),)),
+    "set_capabilities": (47, "HHIQQQQ0Q", ()),
+    "umask": (48, "HHII0Q", ()),
+    "chdir": (49, "HHIIII0Q", ((3, "str"),)),
+    "set_rlimit": (50, "HHIIIQQ0Q", ()),
+    "seccomp": (51, "HHIIII0Q", ((3, "blob"),)),
+    "find_executable": (52, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
+    "ready": (53, "HHI0Q", ()),
+    "wait_start": (54, "HHII0Q", ()),
+    "exec": (55, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
 }
 
 
@@ -112,6 +114,11 @@ def open(who: str, pointer: str, *, path: str, flags: int, slot: int) -> Operati
 def open_tree(who: str, pointer: str, *, path: str, from_slot: int, recursive: int, slot: int) -> Operation:
     """open_tree(2) with OPEN_TREE_CLONE: a detached copy of the mount at a host path, made a slave of its peers. With from_slot, the copy of what that descriptor holds (path is then only for messages)."""
     return Operation((who, pointer, "open_tree", (path, from_slot, recursive, slot)))
+
+
+def put_away(who: str, pointer: str, *, first: int, count: int) -> Operation:
+    """Move the descriptors of these slots into the queue of a socket of our own, as one group: there they do not count for RLIMIT_NOFILE. At most 253 (SCM_RIGHTS)."""
+    return Operation((who, pointer, "put_away", (first, count)))
 
 
 def enter_root(who: str, pointer: str, *, path: str) -> Operation:
@@ -211,6 +218,11 @@ def mount(who: str, pointer: str, *, fstype: str, source: str, target: str, opti
 def bind(who: str, pointer: str, *, source: str, slot: int, recursive: int, target: str, attr_set: int, attr_clear: int, rec_set: int, rec_clear: int, propagation: int, target_flags: int) -> Operation:
     """Attach a detached tree (slot) or a clone of a host path (NO_SLOT) at a target, which is made if missing, a directory or a file as the source is. attr_*: MOUNT_ATTR_* set and cleared on the top mount, rec_*: on all."""
     return Operation((who, pointer, "bind", (source, slot, recursive, target, attr_set, attr_clear, rec_set, rec_clear, propagation, target_flags)))
+
+
+def fetch(who: str, pointer: str, *, last: int) -> Operation:
+    """The next group that was put away comes back into its slots. last: no other follows."""
+    return Operation((who, pointer, "fetch", (last,)))
 
 
 def setattr(who: str, pointer: str, *, target: str, recursive: int, attr_set: int, attr_clear: int, propagation: int) -> Operation:

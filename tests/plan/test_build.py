@@ -100,6 +100,31 @@ def test_sources_are_taken_before_the_user_namespace() -> None:
         assert tree.fields()["slot"] == bind.fields()["slot"]
 
 
+def test_many_sources_are_put_away_until_they_are_used() -> None:
+    """No more than 16 descriptors are open for them at any time."""
+    spec = spec_of("user")
+    binds = [Mount(destination=f"/m/{number}", source=f"/s/{number}", options=("bind",)) for number in range(40)]
+    few, many = (plan_of(replace(spec, mounts=tuple(binds[:count])), V1) for count in (16, 40))
+    assert not named(few, "put_away") and not named(few, "fetch")
+    assert sum(operation.fields()["count"] for operation in named(many, "put_away")) == 40
+    assert [operation.fields()["last"] for operation in named(many, "fetch")] == [0, 0, 1]
+    held: set[int] = set()
+    waiting: list[list[int]] = []
+    for operation in many.operations:
+        values = operation.fields()
+        if operation.name == "open_tree":
+            held.add(values["slot"])
+        elif operation.name == "put_away":
+            waiting.append([slot for slot in range(values["first"], values["first"] + values["count"]) if slot in held])
+            held.difference_update(waiting[-1])
+        elif operation.name == "fetch":
+            held.update(waiting.pop(0))
+        elif operation.name == "bind":
+            held.remove(values["slot"])
+        assert len(held) <= 16
+    assert not held and not waiting
+
+
 def test_sources_are_not_taken_by_whom_the_kernel_refuses() -> None:
     """open_tree needs CAP_SYS_ADMIN in the mount namespace, which `unshare -r` alone does not give."""
     assert not named(plan_of(spec_of("user"), NESTED), "open_tree")
