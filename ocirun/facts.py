@@ -5,14 +5,19 @@ from __future__ import annotations
 import posix
 
 from .host import Hierarchy, Host
-from .procfs import read_file
+from .procfs import NAMESPACE_FILES, read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spec.model import Spec
 
 _NS_GET_USERNS = 0xB701  # ioctl_ns(2): the same on every architecture that this runs on
 
 
-def host() -> Host:
+def host(spec: Spec | None = None) -> Host:
     """The facts, as the calling process sees them.
 
+    :param spec: the container that they are for, if any
     :raises OSError: /proc is not there
     """
     euid = posix.geteuid()
@@ -28,8 +33,24 @@ def host() -> Host:
         may_mount=euid == 0 and (not nested or _owns_mount_namespace()),
         setgroups_denied=nested and _setgroups_denied(),
         kcore=_exists("/proc/kcore"),
+        shared=_shared(spec) if spec is not None and spec.linux.sysctl else (),
         hard_limits=hard_limits(read_file("/proc/self/limits")),
     )
+
+
+def _shared(spec: Spec) -> tuple[str, ...]:
+    """The types of those namespaces to join that are our own."""
+    found = []
+    for space in spec.linux.namespaces:
+        if space.path:
+            try:
+                theirs = posix.stat(space.path)
+                ours = posix.stat(f"/proc/self/ns/{NAMESPACE_FILES[space.type]}")
+            except OSError:  # whoever joins it has more to say
+                continue
+            if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino):
+                found.append(space.type)
+    return tuple(found)
 
 
 def cgroup_hierarchies(cgroup: bytes, mountinfo: bytes) -> tuple[bool, tuple[Hierarchy, ...]]:

@@ -36,4 +36,5 @@ class Host(Record):
     may_mount: bool = True  # has CAP_SYS_ADMIN over its mount namespace, so that it may clone mounts of it
     setgroups_denied: bool = False  # setgroups(2) is off in the caller's user namespace
     kcore: bool = True  # /proc/kcore exists
+    shared: tuple[str, ...] = ()  # types of namespaces that the container is to join and that are the caller's own
     hard_limits: tuple[int, ...] = ()  # getrlimit(2) by resource number; () = not asked

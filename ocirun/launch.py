@@ -217,6 +217,10 @@ def write_id_maps(pid: int, operations: list[Operation]) -> None:
             text = operation.values[0]
             if posix.geteuid() == 0 or not _map_by_program(pid, f"new{name.replace('_', '')}", text, operation):
                 _write(f"/proc/{pid}/{name}", text.encode(), operation)
+        elif name == "same_ids":
+            from .perform import perform
+
+            perform(pid, (operation,))
 
 
 def _write(path: str, data: bytes, operation: Operation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .errors import OperationError, reason_of
+from .procfs import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,9 +11,19 @@ if TYPE_CHECKING:
 
     from .plan.ops import Operation
 
+
+def _same_ids(pid: int, file: str, text: str) -> None:
+    lines = sorted(line.split() for line in read_file(f"/proc/{pid}/{file}").decode().splitlines())
+    if lines != sorted(line.split() for line in text.splitlines()):
+        shown = ", ".join(" ".join(line) for line in lines[:5]) + (" ..." if len(lines) > 5 else "")
+        raise OSError(0, f"the namespace has others: {shown or 'none'}")
+
+
 # For each kind a function of the pid and the operation's values, which raises OSError: with an errno, or with one and
 # words of its own.
-_PERFORMERS: dict[str, Callable[..., None]] = {}
+_PERFORMERS: dict[str, Callable[..., None]] = {
+    "same_ids": _same_ids,
+}
 
 
 def perform(pid: int, operations: Sequence[Operation]) -> None:

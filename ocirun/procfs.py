@@ -10,6 +10,12 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+NAMESPACE_FILES = {
+    "user": "user", "mount": "mnt", "uts": "uts", "ipc": "ipc", "network": "net", "pid": "pid", "cgroup": "cgroup",
+    "time": "time",
+}  # fmt: skip
+"""linux.namespaces[].type → the name in /proc/PID/ns (namespaces(7))"""
+
 _EINVAL = 22
 LACKS = (1, 38)  # EPERM and ENOSYS: what filters and kernels answer that do not know a call
 _PF_EXITING = 4  # of the kernel's include/linux/sched.h, never changed
@@ -22,12 +28,9 @@ def read_file(path: str) -> bytes:
     """
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        data = posix.read(fd, 65536)
-        if len(data) < 4096:  # procfs gives less than asked for only at the end
-            return data
-        parts = [data]
-        while data:
-            data = posix.read(fd, 1 << 20)
+        parts = []
+        # procfs gives at most a page at once, and less where the next line would not fit: only b"" is the end.
+        while data := posix.read(fd, 65536):
             parts.append(data)
         return b"".join(parts)
     finally:

@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <linux/nsfs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -101,6 +103,31 @@ static int join_namespaces(int fd, uint32_t flags)
 	return setns(fd, (int)flags) < 0 ? -errno : 0;
 }
 
+/* Words for an EINVAL of setns(2): what the descriptor is of, if not of such a namespace. Pidfds answer ENOTTY too,
+ * but take every flag that the kernel knows. */
+static void say_what_it_is(struct init *init, int fd, uint32_t wanted)
+{
+	static const struct {
+		int flag;
+		const char *name;
+	} kinds[] = {
+		{ CLONE_NEWNS, "a mount" },    { CLONE_NEWUTS, "a uts" },    { CLONE_NEWIPC, "an ipc" },
+		{ CLONE_NEWUSER, "a user" },   { CLONE_NEWPID, "a pid" },    { CLONE_NEWNET, "a network" },
+		{ CLONE_NEWCGROUP, "a cgroup" }, { CLONE_NEWTIME, "a time" },
+	};
+	const int kind = ioctl(fd, NS_GET_NSTYPE);
+
+	if (kind < 0) {
+		say(init, "this is no namespace");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (kinds[i].flag == kind && kinds[i].flag != (int)wanted)
+			say(init, "this is %s namespace", kinds[i].name);
+	if (kind == CLONE_NEWUSER && wanted == CLONE_NEWUSER)
+		say(init, "this is the user namespace of the caller");
+}
+
 int op_setns(struct init *init, const struct op_setns *op)
 {
 	int fd, r;
@@ -114,6 +141,8 @@ int op_setns(struct init *init, const struct op_setns *op)
 		init->put_off[op->slot] = false;
 	r = join_namespaces(fd, op->flags);
 	if (r < 0) {
+		if (r == -EINVAL)
+			say_what_it_is(init, fd, op->flags);
 		if (r != -EPERM || op->attempt != 1)
 			return r;
 		init->put_off[op->slot] = true;

@@ -174,7 +174,8 @@ int op_set_user(struct init *init, const struct op_set_user *op)
 	/* The permitted set survives the change from 0, and set_capabilities picks from it. */
 	if (prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) < 0)
 		return -errno;
-	if (op->set_groups && setgroups(op->groups.length / sizeof(*groups), groups) < 0) {
+	if (op->set_groups && setgroups(op->groups.length / sizeof(*groups), groups) < 0 &&
+	    !(op->set_groups == 2 && errno == EPERM)) {
 		const int error = errno;
 		say(init, "setgroups");
 		return -error;

@@ -17,7 +17,7 @@ _ROOTLESS |= dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), "false")
 
 def run(call: Call) -> int:
     """Create a container."""
-    create(call.root, call.arguments[0], call.flags["bundle"], request(call))
+    create(call.root, call.arguments[0], call.flags["bundle"], request(call), call.warn)
     return 0
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import posix
+
 from ..errors import Error, UsageError, reason_of
 from ..lifecycle.exec import Command, exec_
+from ..load import check_size
 from ..procfs import read_file
 from ..spec.read import read_process
 from .create import request
@@ -30,11 +33,13 @@ def run(call: Call) -> int:
         request(call),
         detach=flags["detach"],
         ignore_paused=flags["ignore-paused"],
+        warn=call.warn,
     )
 
 
 def _from_file(path: str) -> Process:
     try:
+        check_size(path, posix.stat(path).st_size)
         data = read_file(path)
     except OSError as error:
         raise Error(f"open {path}: {reason_of(error.errno or 0)}") from None

@@ -29,7 +29,7 @@ def run(call: Call) -> int:
     tolerance = rootless(call)
     bundle = resolved(call.flags["bundle"])
     spec, _ = read_config(bundle)
-    host = facts.host()
+    host = facts.host(spec)
     if host.euid and not any(namespace.type == "user" for namespace in spec.linux.namespaces):
         # Only root can create this container: so what would root's create do?
         host = replace(host, euid=0, egid=0, groups=(), may_mount=True)

@@ -7,17 +7,21 @@ import time
 
 from .. import facts, steps, store
 from ..cgroup import driver
-from ..errors import Error, HostError, UsageError, reason_of
+from ..errors import ConfigError, Error, HostError, UsageError, reason_of
 from ..launch import Launch
 from ..plan.build import Options, build
 from ..procfs import clean, is_pidfd, open_process, process_stat
 from ..record import Record, replace
 from ..spec.read import read_config
+from ..spec.rules import is_doubtful
 from ..state import document_tail, hook_state
 from .kill import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..errors import Problem
     from ..host import Host
     from ..plan.build import Plan
     from ..spec.model import Spec
@@ -43,16 +47,19 @@ class Request(Record):
 PLAIN = Request()
 
 
-def create(root: str, id: str, bundle: str, request: Request = PLAIN) -> int:
+def create(
+    root: str, id: str, bundle: str, request: Request = PLAIN, warn: Callable[[Error], None] | None = None
+) -> int:
     """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`.
 
+    :param warn: called for what config.json has that is hardly meant
     :raises ConfigError: config.json is invalid
     :raises UsageError: the id or the request is
     :raises ContainerExists: the id is taken
     :raises OperationError: an operation of the plan failed
     :raises HookError: a hook did
     """
-    creation = Creation(root, id, bundle, request)
+    creation = Creation(root, id, bundle, request, warn)
     check_terminal(creation.spec.process.terminal, True, request.console_socket)
     socket = connected(request)
     try:
@@ -78,9 +85,12 @@ class Creation:
     launch: Launch
     entry: store.Entry
 
-    def __init__(self, root: str, id: str, bundle: str, request: Request) -> None:
+    def __init__(
+        self, root: str, id: str, bundle: str, request: Request, warn: Callable[[Error], None] | None = None
+    ) -> None:
         """Reads config.json; changes nothing.
 
+        :param warn: as in create()
         :raises UsageError: the id or the request is wrong
         :raises ConfigError: config.json is invalid
         """
@@ -89,6 +99,10 @@ class Creation:
         self.root, self.id, self.request = root, id, request
         self.bundle = resolved(bundle)
         self.spec, self.config = read_config(self.bundle)
+        if warn and is_doubtful(self.spec):
+            from ..spec.warnings import warnings
+
+            tell(warn, "config.json", warnings(self.spec))
         self._lock = -1
         self._has_cgroup = False
         self._began = False
@@ -100,7 +114,7 @@ class Creation:
         :param wait: PID 1 is to wait for `start`
         """
         # All that can be refused is refused before anything is made.
-        host = facts.host()
+        host = facts.host(self.spec)
         placement = driver.place(self.spec, host, self.id, self.request.rootless)
         plan = self._plan(host, placement, console_socket >= 0, wait)
         steps.reach("create.claim")
@@ -202,6 +216,12 @@ class Creation:
         if self._lock >= 0:
             posix.close(self._lock)
             self._lock = -1
+
+
+def tell(warn: Callable[[Error], None], path: str, problems: Sequence[Problem]) -> None:
+    """Say what is hardly meant, each by itself."""
+    for problem in problems:
+        warn(ConfigError(path, (problem,)))
 
 
 def resolved(bundle: str) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import posix
 
 from .. import facts, steps, store
-from ..errors import HostError, StateError, UsageError, reason_of
+from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of
 from ..launch import Launch
 from ..plan.build import Options
 from ..plan.execute import build_exec
-from ..procfs import is_alive, open_process
+from ..procfs import NAMESPACE_FILES, is_alive, open_process
 from ..record import Record, replace
 from ..spec.model import Capabilities
 from ..spec.read import read_stored
-from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter, connected
+from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter, connected, tell
 from .status import PAUSED, STOPPED, status_of
 
 TYPE_CHECKING = False
@@ -21,13 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..errors import Error
     from ..spec.model import Process, Spec
-
-# linux.namespaces[].type → the name in /proc/PID/ns (namespaces(7))
-_NAMESPACES = {
-    "user": "user", "mount": "mnt", "uts": "uts", "ipc": "ipc", "network": "net", "pid": "pid", "cgroup": "cgroup",
-    "time": "time",
-}  # fmt: skip
 
 
 class Command(Record):
@@ -51,13 +46,15 @@ def exec_(
     *,
     detach: bool = False,
     ignore_paused: bool = False,
+    warn: Callable[[Error], None] | None = None,
 ) -> int:
     """Run a process in a container, in the foreground (see run()); its exit code, or 128 + the signal that ended it.
 
     :param detach: return 0 as soon as the program runs
+    :param warn: called for capabilities that nobody knows
     :raises Error: as begin() does
     """
-    execution = Execution(root, id, what, request, ignore_paused)
+    execution = Execution(root, id, what, request, ignore_paused, warn)
     check_terminal(execution.process.terminal, detach, request.console_socket)
     if detach:
         execution.begin()
@@ -73,7 +70,15 @@ def exec_(
 class Execution:
     """One process on its way into a container."""
 
-    def __init__(self, root: str, id: str, what: Process | Command, request: Request, ignore_paused: bool) -> None:
+    def __init__(
+        self,
+        root: str,
+        id: str,
+        what: Process | Command,
+        request: Request,
+        ignore_paused: bool,
+        warn: Callable[[Error], None] | None = None,
+    ) -> None:
         """Finds out what there is to do; changes nothing.
 
         :raises ContainerNotFound: no such container
@@ -90,6 +95,26 @@ class Execution:
             raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
         self.spec = read_stored(f"{entry.bundle}/config.json", store.config(root, id))
         self.process = process_of(self.spec, what) if isinstance(what, Command) else what
+        self._check(warn)
+
+    def _check(self, warn: Callable[[Error], None] | None) -> None:
+        """What is wrong with the process in this container; the rest is checked where it comes from.
+
+        :raises ConfigError: its user is not in the user namespace
+        """
+        linux = self.spec.linux
+        if linux.uid_mappings or linux.gid_mappings:
+            from ..spec.namespaces import users
+
+            problems = [
+                Problem(pointer=p, expected=expected, found=f) for p, expected, f, _ in users(self.process, linux)
+            ]
+            if problems:
+                raise ConfigError("process", tuple(problems))
+        if warn and self.process.capabilities != self.spec.process.capabilities:
+            from ..spec.warnings import of_process
+
+            tell(warn, "process", of_process(self.process))
 
     def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:
         """Let the program run. Returns its pid, a child of this process.
@@ -178,6 +203,9 @@ def process_of(spec: Spec, command: Command) -> Process:
     changes["user"] = user
     if command.capabilities:
         changes["capabilities"] = _more_capabilities(process, command.capabilities)
+    for variable in command.env:
+        if variable.find("=") <= 0:
+            raise UsageError(f"invalid environment variable: expected NAME=VALUE, found {variable}")
     return replace(process, **changes)
 
 
@@ -194,7 +222,7 @@ def _more_capabilities(process: Process, names: tuple[str, ...]) -> Capabilities
 
 
 def _number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 32:
+    if not (text.isascii() and text.isdigit()) or int(text) >= (1 << 32) - 1:  # that is "as it is" (setresuid(2))
         raise UsageError(f'parsing {text} as int for {what} failed: strconv.Atoi: parsing "{text}": invalid syntax')
     return int(text)
 
@@ -216,7 +244,7 @@ def _pidfd(entry: store.Entry) -> int:
 def _foreign_namespaces(pid: int) -> tuple[str, ...]:
     """The types of those namespaces of the process that are not our own."""
     foreign = []
-    for kind, name in _NAMESPACES.items():
+    for kind, name in NAMESPACE_FILES.items():
         try:
             theirs = posix.stat(f"/proc/{pid}/ns/{name}")
             ours = posix.stat(f"/proc/self/ns/{name}")

@@ -37,10 +37,10 @@ def run(
     :param detach: return 0 as soon as the program runs
     :param keep: the stopped container is not deleted
     :param subreaper: adopt what the container leaves behind, and reap it
-    :param warn: called when a poststop hook has failed
+    :param warn: called as by create and delete
     :raises Error: as create and start do
     """
-    creation = Creation(root, id, bundle, request)
+    creation = Creation(root, id, bundle, request, warn)
     check_terminal(creation.spec.process.terminal, detach, request.console_socket)
     if detach:
         start(creation)

@@ -95,7 +95,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     """
     inherited = (*(("fifo",) if options.wait else ()), *(("console",) if options.console else ()))
     draft = Draft(options.bundle, inherited)
-    _refuse_unsupported(draft, spec, host)
+    _refuse_unsupported(draft, spec, host, options.no_pivot)
     linux = spec.linux
     spaces = {space.type: (space.path, f"/linux/namespaces/{n}") for n, space in enumerate(linux.namespaces)}
     wishes = mounts.read_mounts(draft, spec.mounts)
@@ -128,7 +128,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
 # What this version does not do: refused, never ignored
 
 
-def _refuse_unsupported(draft: Draft, spec: Spec, host: Host) -> None:
+def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) -> None:
     refuse_process(draft, spec.process)
     linux = spec.linux
     if linux.mount_label:
@@ -143,6 +143,13 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host) -> None:
         draft.unsupported("/linux/netDevices", "moving a network device")
     if linux.seccomp and linux.seccomp.listener_path:
         draft.unsupported("/linux/seccomp/listenerPath", "a seccomp listener")
+    if no_pivot and PROPAGATION.get(linux.rootfs_propagation or "", 0) & MS_PRIVATE:
+        draft.refuse("/linux/rootfsPropagation", "rootfsPropagation of [r]private is not safe without pivot_root")
+    if host.shared:
+        from ..spec.namespaces import sysctls_of_the_host
+
+        for pointer, kind in sysctls_of_the_host(linux.sysctl, host.shared):
+            draft.refuse(pointer, f"this sysctl needs a namespace of its own of type {kind}", "the host's")
     if host.euid and not any(space.type == "user" for space in linux.namespaces):
         draft.refuse("/linux/namespaces", "rootless container requires user namespaces")
 
@@ -296,6 +303,12 @@ def _user_namespace(draft: Draft, spec: Spec, host: Host, space: tuple[str | Non
     add = draft.add
     if slot is not None:
         add(ops.setns("outer", space[1], slot=slot, flags=NAMESPACES["user"], attempt=0))
+        mappings = (("uid_map", spec.linux.uid_mappings), ("gid_map", spec.linux.gid_mappings))
+        if any(several for _, several in mappings):
+            add(ops.map_ids("outer", ""))
+            for file, several in mappings:
+                key = "uidMappings" if file == "uid_map" else "gidMappings"
+                add(parent.same_ids(f"/linux/{key}", file=file, text=_map_text(several)))
     else:
         add(ops.unshare("outer", space[1], flags=NAMESPACES["user"]))
         add(ops.map_ids("outer", ""))

@@ -331,7 +331,7 @@ def bounding(who: str, pointer: str, *, keep: int) -> Operation:
 
 
 def set_user(who: str, pointer: str, *, uid: int, gid: int, groups: bytes, set_groups: int) -> Operation:
-    """setgroups, setresgid, setresuid with the capabilities kept. HOME is looked up before."""
+    """setgroups, setresgid, setresuid with the capabilities kept. HOME is looked up before. set_groups: 0 not, 1 or fail, 2 unless it is denied (user_namespaces(7))."""
     return Operation((who, pointer, "set_user", (uid, gid, groups, set_groups)))
 
 

@@ -29,6 +29,7 @@ MOMENTS: dict[str, str] = {
     "uid_map": MAPS,
     "gid_map": MAPS,
     "setgroups_deny": MAPS,
+    "same_ids": MAPS,
     "hook": MOUNTS,
 }
 
@@ -39,6 +40,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "uid_map": ("text",),
     "gid_map": ("text",),
     "setgroups_deny": (),
+    "same_ids": ("file", "text"),
     "hook": ("kind", "path", "args", "env", "timeout"),
 }
 
@@ -81,6 +83,11 @@ def gid_map(pointer: str, *, text: str) -> Operation:
 def setgroups_deny(pointer: str) -> Operation:
     """Write "deny" to /proc/PID/setgroups: without it the kernel refuses an unprivileged gid_map."""
     return ParentOperation(("parent", pointer, "setgroups_deny", ()))
+
+
+def same_ids(pointer: str, *, file: str, text: str) -> Operation:
+    """Refuse a user namespace that was joined and whose uid_map or gid_map, the file, is another one than the text."""
+    return ParentOperation(("parent", pointer, "same_ids", (file, text)))
 
 
 def hook(pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str], timeout: int) -> Operation:

@@ -46,6 +46,12 @@ def _may_set_groups(spec: Spec, wanted: Process, host: Host) -> bool:
     return not (joined and host.euid) or bool(wanted.user.additional_gids)
 
 
+def _set_groups(spec: Spec, groups: Sequence[int], may: bool) -> int:
+    """0: not. 1: or fail. 2: unless it is denied, which only shows in a user namespace that is joined."""
+    joined = any(space.type == "user" and space.path for space in spec.linux.namespaces)
+    return 2 if may and joined and not groups else int(may)
+
+
 def become(
     draft: Draft, spec: Spec, wanted: Process, filter: tuple[bytes, int] | None, host: Host, umask: int | None
 ) -> None:
@@ -90,7 +96,7 @@ def become(
             uid=user.uid,
             gid=user.gid,
             groups=pack(f"={len(groups)}I", *groups),
-            set_groups=int(may_set_groups),
+            set_groups=_set_groups(spec, groups, may_set_groups),
         )
     )
     add(

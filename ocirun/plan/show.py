@@ -239,6 +239,7 @@ _WORDS: dict[str, Any] = {
     "uid_map": lambda f: _map(f, "user"),
     "gid_map": lambda f: _map(f, "group"),
     "setgroups_deny": "forbid setgroups",
+    "same_ids": lambda f: f"compare with the {'user' if f['file'] == 'uid_map' else 'group'} ids of the user namespace",
     "open": _open,
     "open_tree": lambda f: f"take {f['path']}{' and all below' if f['recursive'] else ''} along",
     "put_away": "put the last {count} aside",

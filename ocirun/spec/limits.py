@@ -205,6 +205,12 @@ def breaches(resources: model.Resources, at: str) -> Iterator[Breach]:
     # 2^64 - 1 is an int -1 that older Dockers wrote for "as it is".
     if memory is not None and memory.swappiness is not None and 100 < memory.swappiness < (1 << 64) - 1:
         yield f"{at}/memory/swappiness", "expected an integer from 0 to 100", str(memory.swappiness), ()
+    if memory is not None and memory.limit is not None and memory.swap is not None and 0 < memory.swap < memory.limit:
+        expected = f"expected at least the limit, {memory.limit}, for memory and swap together"
+        yield f"{at}/memory/swap", expected, str(memory.swap), (f"{at}/memory/limit",)
+    cpu = resources.cpu
+    if cpu is not None and cpu.burst is not None and cpu.quota is not None and 0 < cpu.quota < cpu.burst:
+        yield f"{at}/cpu/burst", f"expected at most the quota, {cpu.quota}", str(cpu.burst), (f"{at}/cpu/quota",)
     if resources.block_io is not None:
         for key, weight in (
             ("weight", resources.block_io.weight),

@@ -7,13 +7,12 @@ from __future__ import annotations
 from ..load import child
 from ..record import Record
 from .readers import array, int64, map_of, record, uint32
-from .rules import NAMESPACES, quoted
+from .rules import NAMESPACES, is_number, quoted
 from .tables import CLOCKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Container, Iterator
 
     from . import model
     from .model import Int64, Uint32
@@ -61,23 +60,51 @@ def user_namespace(spec: model.Spec) -> Iterator[Breach]:
                 yield f"/linux/{key}", "mappings need a namespace of type user", "none", (NAMESPACES,)
         return
     if user.path:
-        return  # the mappings are those of the namespace; the plan compares
+        return  # it has its mappings; those here must be the same, which shows when it is joined
     broken = False
     for breach in id_maps(linux, "/linux"):
         broken = True
         yield breach
     if broken:
         return
+    for mappings, key in ((linux.uid_mappings, "uidMappings"), (linux.gid_mappings, "gidMappings")):
+        if not _is_mapped(0, mappings):  # PID 1 starts as root, whatever it becomes
+            yield f"/linux/{key}", "expected a mapping for root, the id 0", "none", ()
+    yield from _unmapped(spec.process, "/process", linux)
+    for number, mount in enumerate(spec.mounts):
+        if not {"bind", "rbind"}.intersection(mount.options):
+            yield from _unmapped_options(mount, f"/mounts/{number}/options", linux)
+
+
+def users(process: model.Process, linux: model.Linux) -> Iterator[Breach]:
+    """What is wrong in the user of a process of `exec`."""
+    if any(namespace.type == "user" and not namespace.path for namespace in linux.namespaces):
+        yield from _unmapped(process, "", linux)
+
+
+def _unmapped(process: model.Process, at: str, linux: model.Linux) -> Iterator[Breach]:
+    """Users and groups that the user namespace does not have."""
     maps = ("/linux/uidMappings", "/linux/gidMappings", NAMESPACES)
-    who = spec.process.user
+    who = process.user
     if not _is_mapped(who.uid, linux.uid_mappings):
-        yield "/process/user/uid", "expected an id that /linux/uidMappings maps", str(who.uid), maps
+        yield f"{at}/user/uid", "expected an id that /linux/uidMappings maps", str(who.uid), maps
     if not _is_mapped(who.gid, linux.gid_mappings):
-        yield "/process/user/gid", "expected an id that /linux/gidMappings maps", str(who.gid), maps
+        yield f"{at}/user/gid", "expected an id that /linux/gidMappings maps", str(who.gid), maps
     for index, gid in enumerate(who.additional_gids):
         if not _is_mapped(gid, linux.gid_mappings):
-            pointer = f"/process/user/additionalGids/{index}"
+            pointer = f"{at}/user/additionalGids/{index}"
             yield pointer, "expected an id that /linux/gidMappings maps", str(gid), maps
+
+
+def _unmapped_options(mount: model.Mount, at: str, linux: model.Linux) -> Iterator[Breach]:
+    """The owners that file systems are told, "gid=5" of devpts above all: the kernel would answer EINVAL."""
+    maps = ("/linux/uidMappings", "/linux/gidMappings", NAMESPACES)
+    for index, option in enumerate(mount.options):
+        name, equals, value = option.partition("=")
+        if equals and name in ("uid", "gid") and is_number(value):
+            key = f"{name}Mappings"
+            if not _is_mapped(int(value), linux.uid_mappings if name == "uid" else linux.gid_mappings):
+                yield f"{at}/{index}", f"expected an id that /linux/{key} maps", option, maps
 
 
 def _is_mapped(id: int, mappings: tuple[IdMapping, ...]) -> bool:
@@ -141,26 +168,54 @@ _IPC_SYSCTLS = frozenset(
 )
 
 
-def sysctl(key: str, types: dict[str, Any]) -> Iterator[Breach]:
-    """A sysctl must belong to a namespace of the container (runc's list), else it would be the host's."""
+def sysctls(settings: dict[str, str], types: Container[str]) -> Iterator[Breach]:
+    """What is wrong in linux.sysctl.
+
+    :param types: of the namespaces that the container has
+    """
+    names: dict[str, str] = {}
+    for key in settings:
+        first = names.setdefault(sysctl_path(key), key)
+        if first is not key:
+            yield child("/linux/sysctl", key), "expected each sysctl once", f"{quoted(first)} too", ()
+        else:
+            yield from _sysctl(key, types)
+
+
+def sysctls_of_the_host(settings: dict[str, str], types: Container[str]) -> Iterator[tuple[str, str]]:
+    """(pointer, type) for what would be set in a namespace of the caller, which the container is to join.
+
+    :param types: of the namespaces that are joined and are the caller's own
+    """
+    for key in settings:
+        type = _owner(sysctl_path(key))
+        if type in types:
+            yield child("/linux/sysctl", key), type
+
+
+def _owner(path: str) -> str:
+    """The type of the namespace that a sysctl belongs to (runc's list), "" for what belongs to the whole host."""
+    if path.startswith("net/"):
+        return "network"
+    if path in _IPC_SYSCTLS or path.startswith("fs/mqueue/"):
+        return "ipc"
+    if path == "kernel/domainname":
+        return "uts"
+    return "user" if path.startswith("user/") else ""
+
+
+def _sysctl(key: str, types: Container[str]) -> Iterator[Breach]:
+    """A sysctl must belong to a namespace of the container, else it would be the host's."""
     pointer, path = child("/linux/sysctl", key), sysctl_path(key)
     if any(part in ("", ".", "..") for part in path.split("/")):
         yield pointer, "expected the name of a sysctl", quoted(key), ()
     elif path == "kernel/hostname":
         yield pointer, "expected the name of the host in /hostname", "it as a sysctl", ()
     else:
-        if path.startswith("net/"):
-            type = "network"
-        elif path in _IPC_SYSCTLS or path.startswith("fs/mqueue/"):
-            type = "ipc"
-        elif path == "kernel/domainname":
-            type = "uts"
-        elif path.startswith("user/"):
-            type = "user"
-        else:
+        type = _owner(path)
+        if not type:
             yield pointer, "expected a sysctl that belongs to a namespace", quoted(key), ()
-            return
-        if type not in types:
+        elif type not in types:
             expected = f"this sysctl needs a namespace of its own of type {type}"
             yield pointer, expected, "none", (NAMESPACES,)
 

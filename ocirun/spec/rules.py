@@ -1,7 +1,7 @@
 """What a configuration must keep beyond types and ranges: rules that span values, and the forms of strings.
 
 They are the MUSTs of config.md and config-linux.md, what runc refuses (as far as no look at the host is needed), and
-what the kernel would refuse later with no more than EINVAL. What runc only warns of is in validate.py. The
+what the kernel would refuse later with no more than EINVAL. What is taken, but hardly meant, is in warnings.py. The
 rules for what few containers have are in the modules that read it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..errors import Problem
 from ..load import child
+from .tables import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     # (pointer, what would be right, what is there, other pointers that the rule looked at)
     Breach = tuple[str, str, str, tuple[str, ...]]
 
+NO_ID = (1 << 32) - 1
+"""(uid_t) -1: to setresuid(2) and chown(2) it says "as it is"."""
+
 
 def check(spec: model.Spec, known: Sequence[Problem] = ()) -> list[Problem]:
     """Every rule that is broken; none whose values are among those ``known`` to be wrong."""
@@ -28,6 +32,32 @@ def check(spec: model.Spec, known: Sequence[Problem] = ()) -> list[Problem]:
 def check_process(process: model.Process, known: Sequence[Problem] = ()) -> list[Problem]:
     """The same for a process alone, as `exec --process` takes it."""
     return _problems(_process(process, ""), known)
+
+
+def is_doubtful(spec: model.Spec) -> bool:
+    """Whether warnings.py may have something to say: what create asks before it loads that."""
+    linux = spec.linux
+    memory = linux.resources.memory if linux.resources else None
+    return (
+        is_doubtful_process(spec.process)
+        or any([mount.destination[:1] != "/" for mount in spec.mounts])
+        or (memory is not None and (memory.kernel is not None or memory.kernel_tcp is not None))
+        or linux.personality is not None
+        or len(linux.devices) > 1
+        or bool(
+            (linux.uid_mappings or linux.gid_mappings)
+            and any([namespace.type == "user" and namespace.path for namespace in linux.namespaces])
+        )
+    )
+
+
+def is_doubtful_process(process: model.Process) -> bool:
+    """The same for a process alone."""
+    sets = process.capabilities
+    return sets is not None and not (
+        CAPABILITIES.keys() >= {*sets.bounding, *sets.effective, *sets.inheritable, *sets.permitted}
+        and {*sets.permitted} >= {*sets.ambient} <= {*sets.inheritable}
+    )
 
 
 def _problems(breaches: Iterator[Breach], known: Sequence[Problem]) -> list[Problem]:
@@ -49,8 +79,9 @@ def quoted(value: str) -> str:
 
 
 def _spec(spec: model.Spec) -> Iterator[Breach]:
-    if not _is_version_1(spec.oci_version):
-        yield "/ociVersion", 'expected version 1 of the specification, such as "1.3.0"', quoted(spec.oci_version), ()
+    if not _is_known_version(spec.oci_version):
+        expected = "expected a version of the specification from 1.0.0 to 1.3.x, with -rc, -dev or + too"
+        yield "/ociVersion", expected, quoted(spec.oci_version), ()
     if not spec.root.path:
         yield "/root/path", "expected a path", '""', ()
     yield from _process(spec.process, "/process")
@@ -78,15 +109,21 @@ def _spec(spec: model.Spec) -> Iterator[Breach]:
     yield from _linux(spec.linux)
 
 
-def _is_version_1(version: str) -> bool:
-    """SemVer 2.0.0 with the major version 1, "1.0.2-dev" and "1.0.0-rc5+build" too."""
+def _is_known_version(version: str) -> bool:
+    """SemVer 2.0.0 from 1.0.0 to 1.3.x.
+
+    Only the three numbers are compared: 1.3.0-dev comes before 1.3.0 and "1.0.0-rc5" before 1.0.0, and engines have
+    written them for what that version became.
+    """
     core, plus, build = version.partition("+")
     core, minus, before = core.partition("-")
     numbers = core.split(".")
     return (
         len(numbers) == 3
         and numbers[0] == "1"
-        and all(is_number(number) and (number == "0" or number[0] != "0") for number in numbers)
+        and numbers[1] in ("0", "1", "2", "3")
+        and is_number(numbers[2])
+        and (numbers[2] == "0" or numbers[2][0] != "0")
         and (not minus or all(_is_identifier(part) for part in before.split(".")))
         and (not plus or all(_is_identifier(part) for part in build.split(".")))
     )
@@ -120,6 +157,20 @@ def _process(process: model.Process, at: str) -> Iterator[Breach]:
         if limit.soft > limit.hard:
             soft, hard = f"{at}/rlimits/{index}/soft", f"{at}/rlimits/{index}/hard"
             yield soft, f"expected at most the hard limit, {limit.hard}", str(limit.soft), (hard,)
+    user = process.user
+    for pointer, id in (
+        (f"{at}/user/uid", user.uid),
+        (f"{at}/user/gid", user.gid),
+        *[(f"{at}/user/additionalGids/{index}", gid) for index, gid in enumerate(user.additional_gids)],
+    ):
+        if id == NO_ID:
+            yield pointer, f"expected an id up to {NO_ID - 1}", str(id), ()
+    capabilities = process.capabilities
+    if capabilities is not None and not set(capabilities.effective).issubset(capabilities.permitted):
+        for index, name in enumerate(capabilities.effective):
+            if name in CAPABILITIES and name not in capabilities.permitted:  # capset(2)
+                needs = (f"{at}/capabilities/permitted",)
+                yield f"{at}/capabilities/effective/{index}", "expected a capability that is permitted too", name, needs
     if process.oom_score_adj is not None and not -1000 <= process.oom_score_adj <= 1000:
         yield f"{at}/oomScoreAdj", "expected an integer from -1000 to 1000", str(process.oom_score_adj), ()
     if process.scheduler or process.io_priority or process.exec_cpu_affinity:
@@ -170,10 +221,9 @@ def _namespaces(spec: model.Spec) -> Iterator[Breach]:
 
         yield from user_namespace(spec)
     if linux.sysctl:
-        from .namespaces import sysctl
+        from .namespaces import sysctls
 
-        for key in linux.sysctl:
-            yield from sysctl(key, types)
+        yield from sysctls(linux.sysctl, types)
 
 
 # The rest of linux
@@ -188,8 +238,13 @@ def _linux(linux: model.Linux) -> Iterator[Breach]:
         from .namespaces import clocks
 
         yield from clocks(linux)
-    if linux.cgroups_path and ".." in linux.cgroups_path.split("/"):
-        yield "/linux/cgroupsPath", 'expected a path without ".."', quoted(linux.cgroups_path), ()
+    if linux.cgroups_path:
+        parts = linux.cgroups_path.split("/")
+        if ".." in parts:
+            yield "/linux/cgroupsPath", 'expected a path without ".."', quoted(linux.cgroups_path), ()
+        elif not any(part not in ("", ".") for part in parts):
+            expected = "expected a cgroup below the root of its hierarchy"
+            yield "/linux/cgroupsPath", expected, quoted(linux.cgroups_path), ()
     if linux.resources is not None:
         yield from _resources(linux.resources, "/linux/resources")
     if linux.seccomp is not None:
@@ -209,11 +264,14 @@ def _resources(resources: model.Resources, at: str) -> Iterator[Breach]:
         if not rule.access or rule.access.strip("rwm"):
             found = quoted(rule.access) if rule.access is not None else "nothing"
             yield f"{at}/devices/{index}/access", "expected a composition of r, w and m", found, ()
+        for key, number in (("major", rule.major), ("minor", rule.minor)):
+            if number is not None and not -1 <= number < 1 << 32:
+                yield f"{at}/devices/{index}/{key}", "expected a number, or -1 for all", str(number), ()
     for key in resources.unified:
         if "/" in key or "." not in key[1:-1]:
             pointer = child(f"{at}/unified", key)
             yield pointer, 'expected a file of cgroup v2 such as "memory.high"', quoted(key), ()
-    if resources.memory or resources.block_io or resources.rdma:
+    if resources.memory or resources.cpu or resources.block_io or resources.rdma:
         from . import limits
 
         yield from limits.breaches(resources, at)

@@ -9,14 +9,12 @@ from __future__ import annotations
 from ..errors import ConfigError, Error, Problem
 from ..load import child, parse
 from . import read, rules
-from .tables import CAPABILITIES
+from .warnings import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
-
-    from . import model
 
 
 def validate(path: str, data: bytes) -> list[Problem]:
@@ -33,26 +31,6 @@ def validate(path: str, data: bytes) -> list[Problem]:
     if problems:
         raise ConfigError(path, read.in_order(tree, problems))
     return warnings(spec)
-
-
-def warnings(spec: model.Spec) -> list[Problem]:
-    """What is taken, as runc takes it, but hardly meant."""
-    found = []
-    if spec.process.capabilities is not None:
-        for name in ("bounding", "effective", "inheritable", "permitted", "ambient"):
-            for index, capability in enumerate(getattr(spec.process.capabilities, name)):
-                if capability not in CAPABILITIES:
-                    pointer = f"/process/capabilities/{name}/{index}"
-                    found.append(Problem(pointer=pointer, expected="ignoring an unknown capability", found=capability))
-    for index, mount in enumerate(spec.mounts):
-        if mount.destination[:1] != "/":
-            pointer = f"/mounts/{index}/destination"
-            found.append(Problem(pointer=pointer, expected="taking a relative path from /", found=mount.destination))
-    memory = spec.linux.resources.memory if spec.linux.resources else None
-    if memory is not None and (memory.kernel is not None or memory.kernel_tcp is not None):
-        pointer = f"/linux/resources/memory/{'kernel' if memory.kernel is not None else 'kernelTCP'}"
-        found.append(Problem(pointer=pointer, expected="ignoring a limit on kernel memory"))
-    return found
 
 
 def schema_problems(tree: Any, validator: Any) -> list[Problem]:

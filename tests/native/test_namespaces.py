@@ -200,7 +200,12 @@ def test_join(report: Callable[..., Any], sleeper: Callable[..., int]) -> None:
 def test_join_the_wrong_type(init: Driver, sleeper: Callable[..., int]) -> None:
     pid = sleeper("--uts")
     outcome = init.run(open_namespace(pid, "uts", 0), join(0, "net", 1))
-    assert outcome.failure == (1, 22, "")
+    assert outcome.failure == (1, 22, "this is a uts namespace")
+
+
+def test_join_what_is_no_namespace(init: Driver) -> None:
+    outcome = init.run(ops.open("outer", "", path="/proc/version", flags=os.O_RDONLY, slot=0), join(0, "uts"))
+    assert outcome.failure == (1, 22, "this is no namespace")
 
 
 def test_put_off_until_the_user_namespace(

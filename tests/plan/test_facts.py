@@ -6,12 +6,35 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from plandriver import HERE
 
 from ocirun import facts
 from ocirun.host import Hierarchy
+from ocirun.procfs import read_file
+from ocirun.spec.model import Linux, Namespace, Process, Root, Spec
+
+
+def test_a_file_of_several_pages() -> None:
+    """procfs gives less than a page at once where the next line would not fit."""
+    path = "/proc/crypto"
+    assert len(read_file(path)) == len(Path(path).read_bytes()) > 4096
+
+
+def test_namespaces_that_are_the_callers_own() -> None:
+    joined = (Namespace(type="network", path="/proc/self/ns/net"), Namespace(type="ipc", path="/proc/self/ns/net"))
+    others = (Namespace(type="mount"), Namespace(type="uts", path="/nothing"))
+    spec = Spec(
+        oci_version="1.3.0",
+        root=Root(path="rootfs"),
+        process=Process(cwd="/"),
+        linux=Linux(namespaces=(*joined, *others), sysctl={"net.a": "1"}),
+    )
+    assert facts.host(spec).shared == ("network",)
+    assert facts.host().shared == ()
+
 
 LEGACY = b"""\
 12:cpu,cpuacct:/user.slice

@@ -154,7 +154,10 @@ def base(host: str) -> Tree:
     linux["namespaces"] = [{"type": "ipc", "path": "/run/ipc"}, *({"type": kind} for kind in kinds)]
     for key in ("uidMappings", "gidMappings"):
         if host == "v1":
-            linux[key] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+            linux[key] = [
+                {"containerID": 70000, "hostID": 200000, "size": 10},
+                {"containerID": 0, "hostID": 100000, "size": 65536},
+            ]
         else:
             del linux[key]
     if host == "v1":

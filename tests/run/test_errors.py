@@ -312,6 +312,19 @@ def test_too_large_and_too_deep(runtime: Runtime, bundle: Workshop) -> None:
     assert nothing_made(runtime)
 
 
+def test_minus_one_is_no_user(runtime: Runtime, bundle: Workshop) -> None:
+    """(uid_t) -1 says "as it is" to the kernel: the program would go on as root."""
+    for user in ({"uid": 2**32 - 1, "gid": 0}, {"uid": 0, "gid": 2**32 - 1}):
+        made = bundle("true")
+        made.process["user"] = user
+        runtime.run(made).failed()
+    made = bundle("pause")
+    pid = runtime.started(made)
+    for user in ("4294967295", "0:4294967295"):
+        runtime("exec", "--user", user, made.id, "/probe", "true").failed("4294967295", code=255)
+    assert runtime.end(made, pid) == 137
+
+
 def test_numbers_that_overflow(runtime: Runtime, bundle: Workshop) -> None:
     for path, value in (
         ("process/user/uid", 2**32),

@@ -67,6 +67,7 @@ WATCHED = {
     "root_propagation": "test_filesystem.py::test_rootfs_propagation",
     "root_readonly": "test_filesystem.py::test_root_readonly",
     "seccomp": "test_seccomp.py::test_one_errno_for_one_call",
+    "same_ids": "test_namespaces.py::test_mappings_beside_the_path_of_a_user_namespace",
     "set_capabilities": "test_process.py::test_all_five_capability_sets",
     "set_rlimit": "test_process.py::test_rlimits",
     "set_user": "test_process.py::test_user_with_groups_and_umask",

@@ -133,11 +133,21 @@ def test_a_path_that_is_no_such_namespace(runtime: Runtime, bundle: Workshop, sl
     runtime.run(made).failed("nothing", "no such file or directory")
     made = bundle()
     made.namespace("network", str(sleeper / "uts"))
-    runtime.run(made).failed()
+    wrong = runtime.run(made).failed().error
     made = bundle()
     (scratch / "file").touch()
     made.namespace("ipc", str(scratch / "file"))
-    runtime.run(made).failed()
+    none = runtime.run(made).failed().error
+    made = bundle()
+    made.user_namespace()
+    made.namespace("user", "/proc/self/ns/user")
+    del made.linux["uidMappings"], made.linux["gidMappings"]
+    own = runtime.run(made).failed().error
+    if runtime.name != "runc":
+        assert "join the network namespace" in wrong and "this is a uts namespace" in wrong
+        assert str(scratch / "file") in none and "this is no namespace" in none
+        assert "this is the user namespace of the caller" in own
+        assert all("/linux/namespaces/" in error for error in (wrong, none, own))
     assert not list(runtime.root.iterdir())
 
 
@@ -238,6 +248,42 @@ def test_user_namespace_joined_by_path(runtime: Runtime, bundle: Workshop) -> No
     assert runtime.end(first, pid) == 137
 
 
+@pytest.mark.differs("later versions compare too")
+def test_mappings_beside_the_path_of_a_user_namespace(runtime: Runtime, bundle: Workshop) -> None:
+    """Those of the namespace itself: a warning. Others: an error, since they would not be what the container has."""
+    first = bundle("pause")
+    first.user_namespace()
+    pid = runtime.started(first)
+    for key, other in ((None, None), ("uidMappings", 65535), ("gidMappings", 65537)):
+        second = bundle("report")
+        second.user_namespace()
+        second.namespace("user", f"/proc/{pid}/ns/user")
+        if key is None:
+            assert "/linux/gidMappings: expected none beside the path" in runtime.run(second).ok().warning
+        else:
+            second.linux[key] = [{"containerID": 0, "hostID": 100000, "size": other}]
+            runtime.run(second).failed(f"/linux/{key}", "the namespace has others: 0 100000 65536")
+    assert runtime.end(first, pid) == 137
+
+
+@pytest.mark.differs("insists on mappings that it then does not use")
+def test_a_user_namespace_that_denies_setgroups(runtime: Runtime, bundle: Workshop) -> None:
+    """One that an ordinary user has made: the groups stay as they are, and asked for are an error."""
+    popen = subprocess.Popen(
+        ["unshare", "--map-root-user", "sh", "-c", "echo ready; exec sleep 100"], stdout=subprocess.PIPE
+    )
+    assert popen.stdout is not None and popen.stdout.readline() == b"ready\n"
+    made = bundle()
+    made.namespace("user", f"/proc/{popen.pid}/ns/user")
+    made.without_mount("/dev/pts")
+    assert runtime.report(made)["uid"] == [0, 0, 0]
+    made.process["user"]["additionalGids"] = [0]
+    runtime.run(made).failed("/process/user", "setgroups")
+    popen.kill()
+    popen.wait()
+    popen.stdout.close()
+
+
 def test_a_network_of_the_host_with_a_user_namespace(runtime: Runtime, bundle: Workshop, sleeper: Path) -> None:
     """It can be joined only before the user namespace is entered: afterwards nothing there is ours."""
     made = bundle()
@@ -294,6 +340,8 @@ def test_sysctl(runtime: Runtime, bundle: Workshop) -> None:
     made.without_mount("/sys")
     made.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
     runtime.run(made).failed()
+    made.namespace("network", "/proc/self/ns/net")  # and so is this no namespace of its own
+    runtime.run(made).failed("net.ipv4.ip_forward")
     made = bundle()
     made.linux["sysctl"] = {"net.ipv4.no_such_thing": "1"}
     runtime.run(made).failed("no_such_thing", "no such file")

@@ -37,7 +37,7 @@ def full() -> Tree:
                 "bounding": ["CAP_KILL"],
                 "effective": ["CAP_CHOWN"],
                 "inheritable": ["CAP_MKNOD"],
-                "permitted": ["CAP_SETUID"],
+                "permitted": ["CAP_SETUID", "CAP_CHOWN"],
                 "ambient": ["CAP_SETGID"],
             },
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 2048, "soft": 1024}],

@@ -68,7 +68,7 @@ def test_values_arrive_as_they_are() -> None:
         bounding=("CAP_KILL",),
         effective=("CAP_CHOWN",),
         inheritable=("CAP_MKNOD",),
-        permitted=("CAP_SETUID",),
+        permitted=("CAP_SETUID", "CAP_CHOWN"),
         ambient=("CAP_SETGID",),
     )
     assert process.io_priority == tuning.IoPriority(class_="IOPRIO_CLASS_BE", priority=4)

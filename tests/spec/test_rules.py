@@ -10,7 +10,7 @@ from spec.strategies import minimal
 
 from ocirun.errors import ConfigError
 from ocirun.load import child
-from ocirun.spec import namespaces, read, validate
+from ocirun.spec import namespaces, read, rules, warnings
 
 ALL = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 MAPPING = [{"containerID": 0, "hostID": 100000, "size": 1000}]
@@ -49,16 +49,16 @@ def seccomp(*syscalls: Any, **properties: Any) -> Any:
     return linux(seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": list(syscalls), **properties})
 
 
-def user(uids: list[Any] = MAPPING, gids: list[Any] = MAPPING, **who: int | list[int]) -> Any:
+def user(uids: list[Any] = MAPPING, gids: list[Any] = MAPPING, mounts: Any = (), **who: int | list[int]) -> Any:
     mappings = {"uidMappings": uids, "gidMappings": gids}
-    return config(process={"user": who}, linux={"namespaces": [{"type": "user"}], **mappings})
+    return config(process={"user": who}, mounts=list(mounts), linux={"namespaces": [{"type": "user"}], **mappings})
 
 
 def range_of(first: int, host: int, size: int) -> Any:
     return {"containerID": first, "hostID": host, "size": size}
 
 
-VERSION = 'expected version 1 of the specification, such as "1.3.0"'
+VERSION = "expected a version of the specification from 1.0.0 to 1.3.x, with -rc, -dev or + too"
 ABSOLUTE = "expected an absolute path"
 DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 2, "period": 3}
 NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
@@ -67,13 +67,35 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        (config(ociVersion="2.0.0"), f'/ociVersion: {VERSION}, found "2.0.0"'),
-        (config(ociVersion="0.9.0"), f'/ociVersion: {VERSION}, found "0.9.0"'),
-        (config(ociVersion="1.0"), f'/ociVersion: {VERSION}, found "1.0"'),
-        (config(ociVersion="1.0.0-"), f'/ociVersion: {VERSION}, found "1.0.0-"'),
-        (config(ociVersion="1.00.0"), f'/ociVersion: {VERSION}, found "1.00.0"'),
-        (config(ociVersion="1.0.٣"), f'/ociVersion: {VERSION}, found "1.0.٣"'),
-        (config(ociVersion=""), f'/ociVersion: {VERSION}, found ""'),
+        *[
+            (config(ociVersion=version), f'/ociVersion: {VERSION}, found "{version}"')
+            for version in (
+                "",
+                "1",
+                "1.0",
+                "1.3",
+                "v1.0.0",
+                "1.0.0 ",
+                "1.0.0-",
+                "1.0.0+",
+                "1.0.0-a..b",
+                "1.0.0-rc.5+",
+                "1.00.0",
+                "1.0.00",
+                "01.0.0",
+                "1.0.٣",
+                "1.0.x",
+                "1.3.0.0",
+                "-1.0.0",
+                "0.9.0",
+                "0.6.0-dev",
+                "1.4.0",
+                "1.4.0-dev",
+                "1.30.0",
+                "2.0.0",
+                "latest",
+            )
+        ],
         (config(root={"path": ""}), '/root/path: expected a path, found ""'),
         (process(args=[]), "/process/args: expected at least the program to run, found no arguments"),
         (process(args=None), "/process/args: expected at least the program to run, found no arguments"),
@@ -88,6 +110,16 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         (
             process(rlimits=[{"type": t, "soft": 1, "hard": 1} for t in ("RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_CORE")]),
             "/process/rlimits/2/type: expected each limit once, found RLIMIT_CORE again",
+        ),
+        (process(user={"uid": 2**32 - 1}), "/process/user/uid: expected an id up to 4294967294, found 4294967295"),
+        (process(user={"gid": 2**32 - 1}), "/process/user/gid: expected an id up to 4294967294, found 4294967295"),
+        (
+            process(user={"additionalGids": [7, 2**32 - 1]}),
+            "/process/user/additionalGids/1: expected an id up to 4294967294, found 4294967295",
+        ),
+        (
+            process(capabilities={"effective": ["CAP_FUTURE", "CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"]}),
+            "/process/capabilities/effective/2: expected a capability that is permitted too, found CAP_CHOWN",
         ),
         (process(oomScoreAdj=1001), "/process/oomScoreAdj: expected an integer from -1000 to 1000, found 1001"),
         (
@@ -210,6 +242,18 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
             "/linux/uidMappings: expected at most 340 mappings, found 341",
         ),
         (
+            user(uids=[range_of(1, 100000, 9)], uid=5),
+            "/linux/uidMappings: expected a mapping for root, the id 0, found none",
+        ),
+        (
+            user(mounts=[{"destination": "/dev/pts", "type": "devpts", "options": ["newinstance", "gid=1000"]}]),
+            "/mounts/0/options/1: expected an id that /linux/gidMappings maps, found gid=1000",
+        ),
+        (
+            user(mounts=[{"destination": "/a", "type": "tmpfs", "options": ["uid=4000", "gid=999", "size=4000"]}]),
+            "/mounts/0/options/0: expected an id that /linux/uidMappings maps, found uid=4000",
+        ),
+        (
             user(uids=[range_of(0, 5, 1)], uid=1),
             "/process/user/uid: expected an id that /linux/uidMappings maps, found 1",
         ),
@@ -227,6 +271,13 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
             linux(devices=[{"type": "c", "path": "/dev/a", "minor": -1}]),
             "/linux/devices/0/minor: expected an integer from 0 to 1048575, found -1",
         ),
+        *[
+            (
+                linux(cgroupsPath=path),
+                f'/linux/cgroupsPath: expected a cgroup below the root of its hierarchy, found "{path}"',
+            )
+            for path in ("/", "//", ".", "/./")
+        ],
         (linux(cgroupsPath="/a/../../b"), '/linux/cgroupsPath: expected a path without "..", found "/a/../../b"'),
         (
             resources(devices=[{"allow": True, "type": "u", "access": "r"}]),
@@ -239,6 +290,22 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         (
             resources(devices=[{"allow": True}]),
             "/linux/resources/devices/0/access: expected a composition of r, w and m, found nothing",
+        ),
+        (
+            resources(devices=[{"allow": True, "access": "r", "type": "c", "major": -1, "minor": -2}]),
+            "/linux/resources/devices/0/minor: expected a number, or -1 for all, found -2",
+        ),
+        (
+            resources(cpu={"quota": 1000, "burst": 1001}),
+            "/linux/resources/cpu/burst: expected at most the quota, 1000, found 1001",
+        ),
+        (
+            resources(memory={"limit": 5000, "swap": 4000}),
+            "/linux/resources/memory/swap: expected at least the limit, 5000, for memory and swap together, found 4000",
+        ),
+        (
+            linux(sysctl={"net.ipv4.ip_forward": "0", "net/ipv4/ip_forward": "1"}),
+            '/linux/sysctl/net~1ipv4~1ip_forward: expected each sysctl once, found "net.ipv4.ip_forward" too',
         ),
         (
             resources(unified={"memory/high": "1"}),
@@ -354,7 +421,19 @@ def test_broken(tree: Any, message: str) -> None:
     [
         *[
             config(ociVersion=version)
-            for version in ("1.0.0", "1.0.2-dev", "1.0.0-rc5-dev", "1.1.0+dev", "1.99.0-a.b+c")
+            for version in (
+                "1.0.0",
+                "1.0.2-dev",
+                "1.1.0",
+                "1.1.0+dev",
+                "1.1.0-rc.3",
+                "1.2.1+dev",
+                "1.3.0",
+                "1.3.0-rc1",
+                "1.3.99-a.b-c.0+d",
+                "1.0.0-rc5",
+                "1.0.0-rc5-dev",
+            )
         ],
         config(root={"path": "/"}),
         process(rlimits=[{"type": "RLIMIT_CORE", "soft": 2**64 - 1, "hard": 2**64 - 1}]),
@@ -442,16 +521,82 @@ def test_rules_are_silent_about_values_that_are_wrong_by_themselves() -> None:
     assert second.startswith("/linux/sysctl/vm.a: expected a sysctl that belongs to a namespace")
 
 
-def test_warnings() -> None:
-    tree = config(
-        process={"capabilities": {"bounding": ["CAP_KILL", "CAP_FUTURE"], "ambient": ["kill"]}},
-        mounts=[{"destination": "/a"}, {"destination": "b"}],
-        linux={"resources": {"memory": {"kernelTCP": 5}}},
-    )
+CAPABILITIES = {kind: ["CAP_KILL", "CAP_CHOWN"] for kind in ("bounding", "effective", "inheritable", "permitted")}
+JOINED = {"namespaces": [{"type": "user", "path": "/a"}], "uidMappings": MAPPING, "gidMappings": MAPPING}
+
+
+@pytest.mark.parametrize(
+    ("tree", "messages"),
+    [
+        (
+            process(capabilities={**CAPABILITIES, "bounding": ["CAP_KILL", "CAP_FUTURE"], "ambient": ["kill"]}),
+            [
+                "/process/capabilities/bounding/1: ignoring an unknown capability, found CAP_FUTURE",
+                "/process/capabilities/ambient/0: ignoring an unknown capability, found kill",
+            ],
+        ),
+        *[
+            (
+                process(capabilities={**CAPABILITIES, "ambient": ["CAP_KILL", "CAP_CHOWN"], **less}),
+                [
+                    "/process/capabilities/ambient/1: ignoring an ambient capability that is not permitted and "
+                    "inheritable, found CAP_CHOWN"
+                ],
+            )
+            for less in ({"inheritable": ["CAP_KILL"]}, {"permitted": ["CAP_KILL"], "effective": []})
+        ],
+        (
+            config(mounts=[{"destination": "/a"}, {"destination": "b"}]),
+            ["/mounts/1/destination: taking a relative path from /, found b"],
+        ),
+        (
+            resources(memory={"kernelTCP": 5, "kernel": 6}),
+            [
+                "/linux/resources/memory/kernel: ignoring a limit on kernel memory, found 6",
+                "/linux/resources/memory/kernelTCP: ignoring a limit on kernel memory, found 5",
+            ],
+        ),
+        (
+            linux(personality={"domain": "LINUX", "flags": ["A"]}),
+            ["/linux/personality/flags/0: ignoring a flag: there are none, found A"],
+        ),
+        (
+            linux(**JOINED),
+            [
+                f"/linux/{key}: expected none beside the path of a user namespace, which has its own, found both"
+                for key in ("uidMappings", "gidMappings")
+            ],
+        ),
+        (
+            linux(
+                devices=[
+                    {"type": "c", "path": "/dev/a", "major": 1, "minor": 3},
+                    {"type": "b", "path": "/dev/b", "major": 1, "minor": 3},
+                    {"type": "u", "path": "/dev/c", "major": 1, "minor": 3},
+                ]
+            ),
+            ["/linux/devices/2: making the same device twice, found that of /linux/devices/0"],
+        ),
+    ],
+)
+def test_warnings(tree: Any, messages: list[str]) -> None:
     spec = read.read_spec("config.json", json.dumps(tree).encode())
-    assert [str(problem) for problem in validate.warnings(spec)] == [
-        "/process/capabilities/bounding/1: ignoring an unknown capability, found CAP_FUTURE",
-        "/process/capabilities/ambient/0: ignoring an unknown capability, found kill",
-        "/mounts/1/destination: taking a relative path from /, found b",
-        "/linux/resources/memory/kernelTCP: ignoring a limit on kernel memory",
-    ]
+    assert rules.is_doubtful(spec)
+    assert [str(problem) for problem in warnings.warnings(spec)] == messages
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        minimal(),
+        process(capabilities={**CAPABILITIES, "ambient": ["CAP_CHOWN"]}),
+        config(mounts=[{"destination": "/a"}]),
+        resources(memory={"limit": 5}),
+        user(),
+    ],
+)
+def test_no_warnings(tree: Any) -> None:
+    """And create does not even load the module that would find some."""
+    spec = read.read_spec("config.json", json.dumps(tree).encode())
+    assert not rules.is_doubtful(spec)
+    assert warnings.warnings(spec) == []
