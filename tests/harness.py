@@ -641,3 +641,13 @@ def mounts(report: Any) -> dict[str, Mount]:
             path, root, frozenset(options.split(",")), propagation, fstype, source, frozenset(super_options.split(","))
         )
     return found
+
+
+def propagation(report: Any) -> dict[str, set[str]]:
+    """What mountinfo says of a container's mounts, by mount point: any of "shared", "master", "unbindable"; nothing
+    for a private one. (Mount.propagation is one word for these.)"""
+    found = {}
+    for line in report["mountinfo"].splitlines():
+        fields = line.partition(" - ")[0].split(" ")
+        found[fields[4]] = {tag.partition(":")[0] for tag in fields[6:]} - {"propagate_from"}
+    return found

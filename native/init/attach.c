@@ -141,18 +141,18 @@ int attach(int tree, int target)
 
 static int set_bind_attributes(struct init *init, int mount, const struct bind *bind)
 {
-	int r = set_attributes(init, mount, true, bind->rec_set, bind->rec_clear);
+	int r = set_attributes(init, mount, false, bind->attr_set, bind->attr_clear);
 
-	return r < 0 ? r : set_attributes(init, mount, false, bind->attr_set, bind->attr_clear);
+	return r < 0 ? r : set_attributes(init, mount, true, bind->rec_set, bind->rec_clear);
 }
 
 int attach_bind(struct init *init, int tree, const struct bind *bind)
 {
-	int r = change_attributes(tree, true, bind->rec_set, bind->rec_clear);
+	int r = change_attributes(tree, false, bind->attr_set, bind->attr_clear);
 	bool late;
 
 	if (r == 0)
-		r = change_attributes(tree, false, bind->attr_set, bind->attr_clear);
+		r = change_attributes(tree, true, bind->rec_set, bind->rec_clear);
 	late = lacks(r);
 	if (r == 0 || late)
 		r = attach(tree, bind->target);

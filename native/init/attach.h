@@ -28,7 +28,7 @@ struct bind {
 	const char *again;
 	bool recursive;
 	uint32_t attr_set, attr_clear; /* of the top mount */
-	uint32_t rec_set, rec_clear;   /* of all */
+	uint32_t rec_set, rec_clear;   /* of all, after that */
 	uint32_t propagation;          /* MS_*, 0: as the source's */
 };
 int bind_mount(struct init *init, const struct bind *bind);

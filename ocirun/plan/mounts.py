@@ -90,7 +90,7 @@ class Wish:
         "flags",
         "fstype",
         "pointer",
-        "propagation",
+        "propagations",
         "rec_clear",
         "rec_set",
         "slot",
@@ -109,11 +109,16 @@ class Wish:
         self.attr_clear = 0
         self.rec_set = 0
         self.rec_clear = 0
-        self.propagation = 0  # MS_*
+        self.propagations: list[int] = []  # MS_*, one after the other
         self.data: list[str] = []
         self.copy_up = False
         self.slot = NO_SLOT  # of a source that was opened before
         self.fetch: int | None = None  # first of a group of sources that was put away: whether that is the last group
+
+    @property
+    def propagation(self) -> int:
+        """The first of propagations, or 0."""
+        return self.propagations[0] if self.propagations else 0
 
     @property
     def attr_set(self) -> int:
@@ -174,9 +179,7 @@ def _read_option(wish: Wish, option: str) -> None:
             wish.flags &= ~flag
             wish.attr_clear |= ATTR_ATIME if flag & (MS_NOATIME | MS_STRICTATIME) else ATTRIBUTES.get(flag, 0)
     elif option in PROPAGATION:
-        # In their order, as several mount(2) would: "shared" makes peers of a slave too, the others start anew.
-        flags = PROPAGATION[option]
-        wish.propagation = wish.propagation | flags if flags & MS_SHARED else flags
+        _add_propagation(wish.propagations, PROPAGATION[option])
     elif option in RECURSIVE:
         on_all, off_all = RECURSIVE[option]
         wish.rec_set = wish.rec_set & ~off_all | on_all
@@ -185,6 +188,17 @@ def _read_option(wish: Wish, option: str) -> None:
         wish.copy_up = True
     elif option and option not in EXTENSIONS:
         wish.data.append(option)
+
+
+def _add_propagation(before: list[int], flags: int) -> None:
+    """In their order, as several mount(2) would: "shared" makes peers of a slave too, the others start anew (what is
+    for all mounts, "rslave", is not over for those below by "private")."""
+    if flags & MS_SHARED:
+        if before and not (before[-1] ^ flags) & MS_REC:
+            flags |= before.pop()
+    elif flags & MS_REC or not any(one & MS_REC for one in before):
+        before.clear()
+    before.append(flags)
 
 
 def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
@@ -248,7 +262,7 @@ def attach(
         if wish.fetch is not None:
             draft.add(ops.fetch("init", wish.pointer, last=wish.fetch))
         if wish.flags & MS_REMOUNT:
-            _remount(draft, wish)
+            _change(draft, wish, wish.attr_set, wish.attr_clear, propagation=wish.propagation)
         elif wish.fstype == "bind":
             _bind(draft, wish, wish.source, wish.target, wish.attr_set)
         elif wish.fstype == "cgroup" and host.unified:
@@ -257,19 +271,32 @@ def attach(
             _cgroup1(draft, wish, host.hierarchies, directories, own_cgroup_namespace)
         else:
             _file_system(draft, wish, wish.fstype)
+        if (wish.rec_set or wish.rec_clear) and (wish.fstype != "bind" or wish.flags & MS_REMOUNT):
+            _change(draft, wish, wish.rec_set, wish.rec_clear, recursive=1)
+        for flags in wish.propagations[1:]:
+            _change(draft, wish, propagation=flags)
 
 
 def late_readonly(draft: Draft, wishes: Sequence[Wish]) -> None:
     """Make read-only what had to be written to until now."""
     for wish in wishes:
         if wish.late_readonly and not wish.flags & MS_REMOUNT:
-            _set_readonly(draft, wish)
+            _change(draft, wish, ATTR_RDONLY)
 
 
-def _set_readonly(draft: Draft, wish: Wish) -> None:
+def _change(
+    draft: Draft, wish: Wish, attr_set: int = 0, attr_clear: int = 0, recursive: int = 0, propagation: int = 0
+) -> None:
+    """Change the mount that is there already."""
     draft.add(
         ops.setattr(
-            "init", wish.pointer, target=wish.target, recursive=0, attr_set=ATTR_RDONLY, attr_clear=0, propagation=0
+            "init",
+            wish.pointer,
+            target=wish.target,
+            recursive=recursive,
+            attr_set=attr_set,
+            attr_clear=attr_clear,
+            propagation=propagation,
         )
     )
 
@@ -291,18 +318,6 @@ def _file_system(draft: Draft, wish: Wish, fstype: str) -> None:
             target_flags=target_flags,
         )
     )
-    if wish.rec_set or wish.rec_clear:
-        draft.add(
-            ops.setattr(
-                "init",
-                wish.pointer,
-                target=wish.target,
-                recursive=1,
-                attr_set=wish.rec_set,
-                attr_clear=wish.rec_clear,
-                propagation=0,
-            )
-        )
 
 
 def _bind(draft: Draft, wish: Wish, source: str, target: str, attr_set: int, slot: int | None = None) -> None:
@@ -320,20 +335,6 @@ def _bind(draft: Draft, wish: Wish, source: str, target: str, attr_set: int, slo
             rec_clear=wish.rec_clear,
             propagation=wish.propagation,
             target_flags=0,
-        )
-    )
-
-
-def _remount(draft: Draft, wish: Wish) -> None:
-    draft.add(
-        ops.setattr(
-            "init",
-            wish.pointer,
-            target=wish.target,
-            recursive=0,
-            attr_set=wish.attr_set,
-            attr_clear=wish.attr_clear,
-            propagation=wish.propagation,
         )
     )
 
@@ -414,7 +415,7 @@ def _cgroup1(
         for controller in name.split(","):
             draft.add(ops.symlink("init", wish.pointer, text=name, target=f"{wish.target}/{controller}", replace=0))
     if wish.flags & MS_RDONLY:
-        _set_readonly(draft, wish)
+        _change(draft, wish, ATTR_RDONLY)
 
 
 def has_own_dev(wishes: Sequence[Wish]) -> bool:

@@ -216,7 +216,7 @@ def mount(who: str, pointer: str, *, fstype: str, source: str, target: str, opti
 
 
 def bind(who: str, pointer: str, *, source: str, slot: int, recursive: int, target: str, attr_set: int, attr_clear: int, rec_set: int, rec_clear: int, propagation: int, target_flags: int) -> Operation:
-    """Attach a detached tree (slot) or a clone of a host path (NO_SLOT) at a target, which is made if missing, a directory or a file as the source is. attr_*: MOUNT_ATTR_* set and cleared on the top mount, rec_*: on all."""
+    """Attach a detached tree (slot) or a clone of a host path (NO_SLOT) at a target, which is made if missing, a directory or a file as the source is. attr_*: MOUNT_ATTR_* set and cleared on the top mount, then rec_*: on all."""
     return Operation((who, pointer, "bind", (source, slot, recursive, target, attr_set, attr_clear, rec_set, rec_clear, propagation, target_flags)))
 
 

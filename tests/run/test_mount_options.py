@@ -107,6 +107,44 @@ def test_options_of_one_mount_or_all(
     }
 
 
+# Several options about one thing -> what the mount has then, and what those below it have. The last of them counts,
+# and what is for all mounts is done last (as in runc, for which of noatime and relatime always noatime counts).
+CONTRADICTING: dict[tuple[str, ...], tuple[set[str], set[str]]] = {
+    ("ro", "rw"): (USUAL, USUAL),
+    ("rw", "ro"): (USUAL - {"rw"} | {"ro"}, USUAL),
+    ("nosuid", "suid"): (USUAL, USUAL),
+    ("suid", "nosuid"): (USUAL | {"nosuid"}, USUAL),
+    ("rro", "rrw"): (USUAL, USUAL),
+    ("rrw", "rro"): (USUAL - {"rw"} | {"ro"}, USUAL - {"rw"} | {"ro"}),
+    ("rro", "rw"): (USUAL - {"rw"} | {"ro"}, USUAL - {"rw"} | {"ro"}),
+    ("rrw", "ro"): (USUAL, USUAL),
+    ("nosymfollow", "rsymfollow"): (USUAL, USUAL),
+    ("rnodev", "dev"): (USUAL | {"nodev"}, USUAL | {"nodev"}),
+    ("noatime", "relatime"): (USUAL, USUAL),
+    ("relatime", "noatime"): (USUAL - ATIMES | {"noatime"}, USUAL),
+    ("noatime", "strictatime"): (USUAL - ATIMES, USUAL),
+    ("strictatime", "nostrictatime"): (USUAL, USUAL),
+    ("noatime", "atime", "nodiratime"): (USUAL | {"nodiratime"}, USUAL),
+    ("rnoatime", "rstrictatime"): (USUAL - ATIMES, USUAL - ATIMES),
+    ("rstrictatime", "rnoatime"): (USUAL - ATIMES | {"noatime"}, USUAL - ATIMES | {"noatime"}),
+    ("rnoatime", "rrelatime"): (USUAL, USUAL),
+    ("noatime", "rstrictatime"): (USUAL - ATIMES, USUAL - ATIMES),
+    ("strictatime", "rnoatime"): (USUAL - ATIMES | {"noatime"}, USUAL - ATIMES | {"noatime"}),
+    ("", "defaults", "ro", ""): (USUAL - {"rw"} | {"ro"}, USUAL),
+}
+
+
+@pytest.mark.ocirun  # runc 1.1.5 does not know all of them
+def test_contradicting_options(runtime: Runtime, bundle: Workshop, sources: dict[str, Path]) -> None:
+    made = bundle()
+    for options in CONTRADICTING:
+        made.mount(f"/{'-'.join(options)}", "bind", str(sources["usual"]), "rbind", *options)
+    got = mounts(runtime.report(made))
+    for options, wanted in CONTRADICTING.items():
+        target = f"/{'-'.join(options)}"
+        assert (set(got[target].options), set(got[target + "/sub"].options)) == wanted, options
+
+
 def test_options_of_a_file_system(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     for options in OF_A_FILE_SYSTEM:
@@ -146,6 +184,44 @@ def test_propagation_of_one_mount_or_all(
     # What is not told otherwise comes as the container's mount namespace has all that is the host's.
     below = got["/data/sub"].propagation
     assert below == kind if option != kind else below != "unbindable"
+
+
+# Several kinds at once, for a source that is shared with the host -> the mount's tags in mountinfo, and those of the
+# mount below it: one after the other, as by mount(2).
+SEVERAL_KINDS = {
+    ("rslave", "rshared"): ({"shared", "master"}, {"shared", "master"}),
+    ("rslave", "shared"): ({"shared", "master"}, {"master"}),
+    ("slave", "rshared"): ({"shared", "master"}, {"shared", "master"}),
+    ("shared", "rslave"): ({"master"}, {"master"}),
+    ("rshared", "slave"): ({"master"}, {"master", "shared"}),
+    ("rprivate", "shared"): ({"shared"}, set()),
+    ("shared", "private"): (set(), {"master"}),
+    ("unbindable", "rprivate"): (set(), set()),
+    ("rprivate", "unbindable"): ({"unbindable"}, set()),
+    ("rprivate", "rshared", "slave", "private"): (set(), {"shared"}),
+}
+
+
+@pytest.mark.parametrize("fstype", ["bind", "tmpfs"])
+def test_several_kinds_of_propagation(
+    runtime: Runtime, bundle: Workshop, sources: dict[str, Path], fstype: str
+) -> None:
+    for path in (sources["usual"], sources["usual"] / "sub"):
+        harness.mount("", str(path), None, MS_SHARED)
+    made = bundle()
+    for options in SEVERAL_KINDS:
+        target = "/" + "-".join(options)
+        if fstype == "bind":
+            made.mount(target, "bind", str(sources["usual"]), "rbind", *options)
+        else:
+            made.mount(target, "tmpfs", "tmpfs", *options)
+    tags = harness.propagation(runtime.report(made))
+    for options, (top, below) in SEVERAL_KINDS.items():
+        target = "/" + "-".join(options)
+        if fstype == "bind":
+            assert (tags[target], tags[target + "/sub"]) == (top, below), options
+        else:
+            assert tags[target] == top - {"master"}, "a new file system has nobody to be a slave of"
 
 
 @pytest.mark.parametrize("option", [word for word in EXTENSIONS if word != "tmpcopyup"])
