@@ -3,7 +3,6 @@ makes of parts of it."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -280,32 +279,46 @@ SECTIONS: list[Path] = sorted(
 )
 
 
+WHOLE = full()
+
+
+def grafted(tree: Tree, section: Path, depth: int = 0) -> Tree:
+    """The same tree with that section of the full configuration; what is on the way there is made."""
+    if depth == len(section):
+        return at(WHOLE, section)
+    step = section[depth]
+    if isinstance(tree, list):
+        return [*tree, at(WHOLE, section)] if step == len(tree) and depth == len(section) - 1 else tree
+    return {**tree, step: grafted(tree.get(step, {}), section, depth + 1)}
+
+
+sections = st.lists(st.sampled_from(SECTIONS), min_size=1, max_size=6)
+numbers = st.integers(0, 6)
+values = st.sampled_from(VALUES)
+short_texts = st.text(max_size=5)
+kinds = st.sampled_from(["change", "change", "change", "remove", "repeat", "unknown"])
+
+
 @st.composite
 def configurations(draw: st.DrawFn) -> Tree:
     """Some sections of the full configuration, with up to six changes anywhere in them."""
-    tree, whole = minimal(), full()
-    for section in draw(st.lists(st.sampled_from(SECTIONS), min_size=1, max_size=6)):
-        parent = tree
-        for step in section[:-1]:
-            parent = parent.setdefault(step, {}) if isinstance(parent, dict) else parent[step]
-        if isinstance(parent, dict):
-            parent[section[-1]] = copy.deepcopy(at(whole, section))
-        elif section[-1] == len(parent):
-            parent.append(copy.deepcopy(at(whole, section)))
-    for _ in range(draw(st.integers(0, 6))):
+    tree = minimal()
+    for section in draw(sections):
+        tree = grafted(tree, section)
+    for _ in range(draw(numbers)):
         path = draw(st.sampled_from(list(places(tree))))
         if not path:
             continue
-        kind = draw(st.sampled_from(["change", "change", "change", "remove", "repeat", "unknown"]))
+        kind = draw(kinds)
         value = at(tree, path)
         if kind == "remove":
             tree = removed(tree, path)
         elif kind == "repeat" and isinstance(value, list) and value:
             tree = changed(tree, path, [*value, value[0]])
         elif kind == "unknown" and isinstance(value, dict):
-            tree = changed(tree, path, {**value, draw(st.text(max_size=5)): draw(st.sampled_from(VALUES))})
+            tree = changed(tree, path, {**value, draw(short_texts): draw(values)})
         else:
-            tree = changed(tree, path, draw(st.sampled_from(VALUES)))
+            tree = changed(tree, path, draw(values))
     return tree
 
 

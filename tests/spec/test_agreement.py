@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -20,7 +21,7 @@ from ocirun.errors import Problem
 from ocirun.load import child
 from ocirun.spec import read, rules, validate
 
-EXAMPLES = int(os.environ.get("OCIRUN_SPEC_EXAMPLES", "1500"))  # 10000 for a thorough run
+EXAMPLES = int(os.environ.get("OCIRUN_SPEC_EXAMPLES", "10000"))
 
 needs_official = pytest.mark.skipif(
     not official.SCHEMA.is_dir(), reason="the official schema is not here: OCIRUN_OCI_SCHEMA names its directory"
@@ -163,17 +164,22 @@ def test_the_reader_and_the_schema_agree_everywhere() -> None:
     assert not differing
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(configurations())
-def test_the_reader_and_the_schema_agree(tree: Tree) -> None:
-    assert refused_by_reader(tree) == refused_by_schema(tree)
+def test_all_three_agree() -> None:
+    """On other configurations at each run, of which a good part is valid."""
+    verdicts: Counter[bool] = Counter()
 
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(configurations())
+    def agree(tree: Tree) -> None:
+        refused = refused_by_reader(tree)
+        verdicts[not refused] += 1
+        assert refused == refused_by_schema(tree)
+        if official.SCHEMA.is_dir():
+            compare_with_official(tree)
 
-@needs_official
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(configurations())
-def test_they_agree_with_the_official_schema(tree: Tree) -> None:
-    compare_with_official(tree)
+    agree()
+    assert sum(verdicts.values()) >= EXAMPLES
+    assert min(verdicts[True], verdicts[False]) > EXAMPLES // 20, verdicts
 
 
 @needs_official
