@@ -2,10 +2,15 @@
  * Every function returns a descriptor, a pid or 0, or -errno. Typed for Python in ocirun/_native.py. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/netlink.h>
+#include <sched.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,4 +54,25 @@ int sys_bpf_attach_device(int cgroup, int program, unsigned int flags)
 int sys_subreaper(void)
 {
 	return prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L) < 0 ? -errno : 0;
+}
+
+/* A socket of rtnetlink(7) in a network namespace. The calling thread is back in its own one afterwards. */
+int sys_route_socket(int network)
+{
+	const int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int fd;
+
+	if (own < 0)
+		return -errno;
+	if (setns(network, CLONE_NEWNET) < 0) {
+		fd = -errno;
+	} else {
+		fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+		if (fd < 0)
+			fd = -errno;
+		if (setns(own, CLONE_NEWNET) < 0)
+			abort(); /* whatever this thread did next would be done to the wrong network */
+	}
+	close(own);
+	return fd;
 }

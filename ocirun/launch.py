@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .cgroup.driver import CgroupDir
+    from .netdev import Devices
     from .plan.build import Plan
     from .plan.ops import Operation
 
@@ -50,6 +51,7 @@ class Launch:
             if operation[0] == "parent":
                 self._at.setdefault(MOMENTS[operation[2]], []).append(operation)
         self.hooks = self._at.get(MOUNTS, [])
+        self._devices: Devices | None = None
 
     def prepare(self) -> None:
         """The operations before the init exists: the cgroup and its limits.
@@ -126,7 +128,7 @@ class Launch:
                     _reap(self._outer)
                     self._outer = 0
                     on_pid(arg)
-                    self._perform(PID)
+                    self._move_devices()
                     wire.acknowledge(sock, arg)
                 elif kind == wire.MOUNTS:
                     on_mounts()
@@ -146,6 +148,15 @@ class Launch:
 
             steps.reach(f"{self.verb}.perform-{moment}")
             perform(self.pid, self._at[moment])
+
+    def _move_devices(self) -> None:
+        """linux.netDevices, while PID 1 has done nothing in its network namespace."""
+        if PID in self._at:
+            from .netdev import Devices  # few containers have any
+
+            steps.reach(f"{self.verb}.devices")
+            self._devices = Devices(self.pid, self._at[PID])
+            self._devices.move()
 
     def release(self, wait_for_exec: bool) -> None:
         """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for.
@@ -167,8 +178,17 @@ class Launch:
             sock.close()
             self._socket = None
 
+    def close(self) -> None:
+        """It has succeeded: what could be undone stays."""
+        if self._devices is not None:
+            self._devices.close()
+            self._devices = None
+
     def abandon(self) -> None:
-        """Kill and reap what is left of the init after a failure."""
+        """Kill and reap what is left of the init after a failure, and give back what it had."""
+        if self._devices is not None:
+            self._devices.give_back()
+            self.close()
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -11,6 +11,7 @@ STEPS = (
     "create.spawn",
     "create.maps",
     "create.pid",  # note the pid of PID 1
+    "create.devices",  # move linux.netDevices
     "create.hooks",  # prestart and createRuntime
     "create.created",  # last state file
     "create.release",  # let PID 1 go on to wait for start

@@ -443,6 +443,48 @@ def reap(pid: int, seconds: float = 10.0) -> int:
     return code if code >= 0 else 128 - code
 
 
+# Network namespaces.
+
+
+class Network:
+    """A network namespace of a test, kept by a file; something for `unmount` in the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+        subprocess.run(["unshare", f"--net={path}", "true"], check=True)
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """Words before a command that is to be run in it."""
+        return ("nsenter", f"--net={self.path}")
+
+    def ip(self, words: str) -> None:
+        subprocess.run([*self.prefix, "ip", *words.split()], check=True)
+
+    def device(self, name: str) -> Any:
+        return device(self.prefix, name)
+
+    def names(self) -> set[str]:
+        return devices(self.prefix)
+
+    def routes(self) -> str:
+        words = ("ip", "-4", "route"), ("ip", "-6", "route")
+        return "".join(subprocess.run([*self.prefix, *one], capture_output=True, text=True).stdout for one in words)
+
+
+def device(prefix: Sequence[str], name: str) -> Any:
+    """What `ip address` says of a network device, after words that enter its namespace; None when there is none."""
+    result = subprocess.run([*prefix, "ip", "-d", "-j", "address", "show", name], capture_output=True, text=True)
+    return json.loads(result.stdout)[0] if result.returncode == 0 else None
+
+
+def devices(prefix: Sequence[str]) -> set[str]:
+    """The names of all network devices there."""
+    output = subprocess.run([*prefix, "ip", "-j", "link"], capture_output=True, text=True, check=True).stdout
+    return {one["ifname"] for one in json.loads(output)}
+
+
 # What is left behind.
 
 

@@ -213,6 +213,8 @@ class Creation:
 
     def close(self) -> None:
         """Let other commands at the container."""
+        if hasattr(self, "launch"):
+            self.launch.close()
         if self._lock >= 0:
             posix.close(self._lock)
             self._lock = -1

@@ -139,8 +139,6 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) ->
         draft.unsupported("/linux/memoryPolicy", "a memory policy")
     if linux.personality:
         draft.unsupported("/linux/personality", "a personality")
-    if linux.net_devices:
-        draft.unsupported("/linux/netDevices", "moving a network device")
     if linux.seccomp and linux.seccomp.listener_path:
         draft.unsupported("/linux/seccomp/listenerPath", "a seccomp listener")
     if no_pivot and PROPAGATION.get(linux.rootfs_propagation or "", 0) & MS_PRIVATE:
@@ -249,6 +247,13 @@ def _outer_stage(
         add(ops.unshare("outer", spaces["pid"][1], flags=NAMESPACES["pid"]))
     add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
+    if spec.linux.net_devices:
+        from ..load import child
+
+        if host.euid:
+            draft.refuse("/linux/netDevices", "network devices cannot be moved by a rootless runtime")
+        for name, device in spec.linux.net_devices.items():
+            add(parent.move_device(child("/linux/netDevices", name), name=name, wanted=device.name or name))
     for kind in late:
         add(ops.setns("init", spaces[kind][1], slot=slots[kind], flags=NAMESPACES[kind], attempt=0))
 

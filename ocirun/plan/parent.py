@@ -30,6 +30,7 @@ MOMENTS: dict[str, str] = {
     "gid_map": MAPS,
     "setgroups_deny": MAPS,
     "same_ids": MAPS,
+    "move_device": PID,
     "hook": MOUNTS,
 }
 
@@ -41,6 +42,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "gid_map": ("text",),
     "setgroups_deny": (),
     "same_ids": ("file", "text"),
+    "move_device": ("name", "wanted"),
     "hook": ("kind", "path", "args", "env", "timeout"),
 }
 
@@ -88,6 +90,11 @@ def setgroups_deny(pointer: str) -> Operation:
 def same_ids(pointer: str, *, file: str, text: str) -> Operation:
     """Refuse a user namespace that was joined and whose uid_map or gid_map, the file, is another one than the text."""
     return ParentOperation(("parent", pointer, "same_ids", (file, text)))
+
+
+def move_device(pointer: str, *, name: str, wanted: str) -> Operation:
+    """Move this network device of the runtime's network namespace to PID 1's, under the wanted name or template."""
+    return ParentOperation(("parent", pointer, "move_device", (name, wanted)))
 
 
 def hook(pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str], timeout: int) -> Operation:

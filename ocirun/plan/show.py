@@ -228,6 +228,11 @@ def _hook(f: dict[str, Any]) -> str:
     return f"run {f['kind']} hook {f['path']}{timeout}"
 
 
+def _move_device(f: dict[str, Any]) -> str:
+    renamed = f" as {f['wanted']}" if f["wanted"] != f["name"] else ""
+    return f"move the network device {f['name']} to the container{renamed}"
+
+
 def _devices(f: dict[str, Any]) -> str:
     return f"limit the devices of {f['path']} ({len(f['rules'].splitlines())} rules)"
 
@@ -240,6 +245,7 @@ _WORDS: dict[str, Any] = {
     "gid_map": lambda f: _map(f, "group"),
     "setgroups_deny": "forbid setgroups",
     "same_ids": lambda f: f"compare with the {'user' if f['file'] == 'uid_map' else 'group'} ids of the user namespace",
+    "move_device": _move_device,
     "open": _open,
     "open_tree": lambda f: f"take {f['path']}{' and all below' if f['recursive'] else ''} along",
     "put_away": "put the last {count} aside",

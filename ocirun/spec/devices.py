@@ -68,19 +68,18 @@ def breaches(linux: model.Linux) -> Iterator[Breach]:
     names = set()
     for host, interface in linux.net_devices.items():
         at, name = child("/linux/netDevices", host), interface.name or host
-        if not _is_interface(host):
+        if not _is_interface(host) or "%" in host:
             yield at, "expected the name of a network device", quoted(host), ()
-        if interface.name and not _is_interface(interface.name):
-            yield f"{at}/name", "expected the name of a network device", quoted(interface.name), ()
+        if interface.name and (not _is_interface(interface.name) or "%" in interface.name.replace("%d", "", 1)):
+            expected = 'expected the name of a network device, or a template for one such as "eth%d"'
+            yield f"{at}/name", expected, quoted(interface.name), ()
         if name in names:
             yield at, "expected a name that no other device gets", quoted(name), ()
-        names.add(name)
+        if "%" not in name:
+            names.add(name)
 
 
 def _is_interface(name: str) -> bool:
-    """dev_valid_name() in the kernel's net/core/dev.c"""
-    return (
-        0 < len(name.encode()) < 16
-        and name not in (".", "..")
-        and not any(character in "/:" or character.isspace() for character in name)
-    )
+    """dev_valid_name() in the kernel's net/core/dev.c, whose isspace() knows bytes of Latin-1."""
+    data = name.encode("utf-8", "surrogateescape")
+    return 0 < len(data) < 16 and name not in (".", "..") and not any(byte in b"/:\t\n\v\f\r \xa0" for byte in data)

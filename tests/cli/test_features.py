@@ -30,8 +30,9 @@ def test_document() -> None:
     assert len(features["linux"]["namespaces"]) == 8
     assert len(features["linux"]["capabilities"]) == 41
     assert features["linux"]["cgroup"] == {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
-    for feature in ("apparmor", "selinux", "intelRdt", "netDevices"):
+    for feature in ("apparmor", "selinux", "intelRdt"):
         assert features["linux"][feature]["enabled"] is False
+    assert features["linux"]["netDevices"]["enabled"] is True
     assert features["annotations"]["io.github.seccomp.libseccomp.version"].startswith("2.")
     assert features["potentiallyUnsafeConfigAnnotations"] == ["bundle", "org.systemd.property.", "org.criu.config"]
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import harness
 import pytest
-from harness import Bundle, Result, Runtime, Workshop
+from harness import Bundle, Network, Result, Runtime, Workshop
 
 from ocirun.steps import STEPS
 
@@ -27,21 +28,39 @@ def _nothing_left(leftovers: harness.Leftovers) -> None:
     pass
 
 
+@pytest.fixture
+def host(runtime: Runtime, scratch: Path) -> Iterator[Network]:
+    """The runtime's network namespace."""
+    made = Network(scratch / "host")
+    yield made
+    runtime.clean()
+    harness.unmount(str(made.path))
+
+
 def hooked(bundle: Workshop) -> Bundle:
-    """A container that goes through every step: with a user namespace for the id maps, and with the runtime's hooks."""
+    """A container that goes through every step: with a user namespace for the id maps, with the runtime's hooks, and
+    with a network device."""
     made = bundle("pause")
     made.user_namespace()
     hook = [{"path": "/bin/true"}]
     made.config["hooks"] = {"prestart": hook, "createRuntime": hook, "poststart": hook, "poststop": hook}
+    made.linux["netDevices"] = {"eth0": {"name": "inside"}}
     return made
 
 
-def bring_to(runtime: Runtime, made: Bundle, verb: str) -> None:
+def bring_to(runtime: Runtime, made: Bundle, verb: str, host: Network) -> None:
     """The container where the verb's steps begin."""
+    have_device(host)
     if verb in ("start", "exec", "kill", "delete"):
-        runtime.created(made)
+        runtime.created(made, prefix=host.prefix)
     if verb in ("exec", "kill"):
         runtime("start", made.id).ok()
+
+
+def have_device(host: Network) -> None:
+    """The device for the container, which ends with it."""
+    if "eth0" not in host.names():
+        host.ip("link add eth0 type veth")
 
 
 def end_of_exec(runtime: Runtime, made: Bundle) -> None:
@@ -53,23 +72,23 @@ def end_of_exec(runtime: Runtime, made: Bundle) -> None:
             harness.reap(pid)
 
 
-def call(runtime: Runtime, made: Bundle, verb: str, fault: str) -> Result:
+def call(runtime: Runtime, made: Bundle, verb: str, fault: str, host: Network) -> Result:
     words = {
         "create": ("create", "--bundle", str(made.path), "--pid-file", str(made.path / "pid"), made.id),
         "exec": ("exec", "--pid-file", str(made.path / "pid"), "--detach", made.id, "/probe", "pause"),
         "delete": ("delete", "--force", made.id),
     }.get(verb, (verb, made.id))
     made.write()
-    return runtime(*words, prefix=[sys.executable, str(DOOR), fault])
+    return runtime(*words, prefix=[*host.prefix, sys.executable, str(DOOR), fault])
 
 
-def test_the_list_is_what_happens(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
+def test_the_list_is_what_happens(runtime: Runtime, bundle: Workshop, host: Network, scratch: Path) -> None:
     """Each step of the list is reached, in that order; nothing else is."""
     reached = []
     for verb in VERBS:
         made = hooked(bundle)
-        bring_to(runtime, made, verb)
-        call(runtime, made, verb, f"list:{scratch / verb}").ok()
+        bring_to(runtime, made, verb, host)
+        call(runtime, made, verb, f"list:{scratch / verb}", host).ok()
         if verb == "exec":
             end_of_exec(runtime, made)
         reached += (scratch / verb).read_text().split()
@@ -78,11 +97,11 @@ def test_the_list_is_what_happens(runtime: Runtime, bundle: Workshop, scratch: P
 
 @pytest.mark.parametrize("step", [step for step in STEPS if step != "exec.maps"])
 @pytest.mark.parametrize("kind", ["fail", "kill"])
-def test_step(runtime: Runtime, bundle: Workshop, kind: str, step: str) -> None:
+def test_step(runtime: Runtime, bundle: Workshop, host: Network, kind: str, step: str) -> None:
     verb = step.partition(".")[0]
     made = hooked(bundle)
-    bring_to(runtime, made, verb)
-    result = call(runtime, made, verb, f"{kind}:{step}")
+    bring_to(runtime, made, verb, host)
+    result = call(runtime, made, verb, f"{kind}:{step}", host)
     if kind == "kill":
         assert result.code == -9
         assert not result.error
@@ -95,6 +114,7 @@ def test_step(runtime: Runtime, bundle: Workshop, kind: str, step: str) -> None:
     if kind == "fail" and verb == "create":
         runtime("state", made.id).failed("does not exist")
         assert not (made.path / "pid").exists()
+        assert "eth0" in host.names()
     runtime("delete", "--force", made.id).ok()
     runtime("state", made.id).failed("does not exist")
     assert not list(runtime.root.glob("[!@]*"))
@@ -102,17 +122,19 @@ def test_step(runtime: Runtime, bundle: Workshop, kind: str, step: str) -> None:
 
 @pytest.mark.parametrize("kind", ["fail", "kill"])
 @pytest.mark.parametrize("step", ["create.release", "create.pid-file", "start.poststart", "delete.cgroup"])
-def test_run(runtime: Runtime, bundle: Workshop, kind: str, step: str) -> None:
+def test_run(runtime: Runtime, bundle: Workshop, host: Network, kind: str, step: str) -> None:
     """The same steps, when one command goes through them all."""
     made = hooked(bundle).args("true")
     made.write()
-    result = runtime("run", "--bundle", str(made.path), made.id, prefix=[sys.executable, str(DOOR), f"{kind}:{step}"])
+    have_device(host)
+    prefix = [*host.prefix, sys.executable, str(DOOR), f"{kind}:{step}"]
+    result = runtime("run", "--bundle", str(made.path), made.id, prefix=prefix)
     assert result.code == (-9 if kind == "kill" else 1)
     runtime("delete", "--force", made.id).ok()
 
 
 @pytest.mark.parametrize("kind", ["init-fail", "init-kill"])
-def test_every_operation(runtime: Runtime, bundle: Workshop, kind: str) -> None:
+def test_every_operation(runtime: Runtime, bundle: Workshop, host: Network, kind: str) -> None:
     """The init fails and dies at each of its operations: the error names the operation, and nothing is left."""
     made = hooked(bundle)
     made.write()
@@ -123,7 +145,8 @@ def test_every_operation(runtime: Runtime, bundle: Workshop, kind: str) -> None:
             continue
         index = row["index"]
         words = row["description"].replace("_ses.ID", f"_ses.{made.id}")
-        result = call(runtime, made, "create", f"{kind}:{index}")
+        have_device(host)
+        result = call(runtime, made, "create", f"{kind}:{index}", host)
         if index in late:
             pid = int((made.path / "pid").read_text())
             if kind == "init-fail" and row["operation"] == "exec":

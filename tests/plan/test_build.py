@@ -25,7 +25,7 @@ from plandriver import (
 
 from ocirun.errors import ConfigError
 from ocirun.host import Host
-from ocirun.plan import tables
+from ocirun.plan import parent, tables
 from ocirun.plan.build import Options, build
 from ocirun.plan.encode import encode
 from ocirun.plan.execute import build_exec
@@ -69,6 +69,16 @@ def refused(spec: Spec, host: Host = V1) -> list[str]:
 # Order
 
 
+# What the init does last before each moment.
+BEFORE = {
+    parent.PREPARE: "",
+    parent.MAPS: "map_ids",
+    parent.PID: "clone",
+    parent.MOUNTS: "mounts_ready",
+    parent.READY: "ready",
+}
+
+
 def test_who_comes_when() -> None:
     """The outer stage ends with the clone; the parent's operations stand where it performs them."""
     for bundle in (HERE / "bundles").glob("*.json"):
@@ -77,11 +87,7 @@ def test_who_comes_when() -> None:
         for index, operation in enumerate(plan.operations):
             if operation.who == "parent":
                 before = plan.operations[index - 1]
-                assert (
-                    index == 0
-                    or before.who == "parent"
-                    or (before.name in ("map_ids", "mounts_ready") and operation.name != "cgroup_create")
-                )
+                assert index == 0 or before.who == "parent" or before.name == BEFORE[parent.MOMENTS[operation.name]]
             else:
                 assert operation.who == ("outer" if index <= clone else "init")
 
@@ -548,7 +554,6 @@ def test_allowed_mounts_at_proc(mount: Mount) -> None:
         (with_linux(intel_rdt=IntelRdt()), "/linux/intelRdt"),
         (with_linux(memory_policy=MemoryPolicy(mode="MPOL_DEFAULT")), "/linux/memoryPolicy"),
         (with_linux(personality=Personality(domain="LINUX")), "/linux/personality"),
-        (with_linux(net_devices={"eth0": NetDevice()}), "/linux/netDevices"),
         (
             with_linux(seccomp=Seccomp(default_action="SCMP_ACT_ALLOW", listener_path="/x", raw={})),
             "/linux/seccomp/listenerPath",
@@ -580,6 +585,13 @@ def test_exec_refuses_too() -> None:
 @pytest.mark.parametrize("profile", [None, "", "unconfined"])
 def test_no_apparmor_profile_is_fine(profile: str | None) -> None:
     assert plan_of(with_process(apparmor_profile=profile))
+
+
+def test_an_ordinary_user_moves_no_network_device() -> None:
+    spec = spec_of("own-id")
+    spaces = (*spec.linux.namespaces, Namespace(type="network"))
+    spec = replace(spec, linux=replace(spec.linux, namespaces=spaces, net_devices={"eth0": NetDevice()}))
+    assert refused(spec, ORDINARY) == ["/linux/netDevices: network devices cannot be moved by a rootless runtime"]
 
 
 def test_an_ordinary_user_needs_a_user_namespace() -> None:

@@ -49,6 +49,7 @@ WATCHED = {
     "mount": "test_filesystem.py::test_default_mounts",
     "mount_root": "test_filesystem.py::test_root_path",
     "mounts_ready": "test_hooks.py::test_order_over_a_life",
+    "move_device": "test_netdevices.py::test_moved_with_its_addresses",
     "move_root": "test_filesystem.py::test_no_pivot",
     "new_session": "test_namespaces.py::test_none_but_mount",
     "no_new_privs": "test_process.py::test_no_new_privileges",

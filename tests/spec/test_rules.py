@@ -60,6 +60,7 @@ def range_of(first: int, host: int, size: int) -> Any:
 
 VERSION = "expected a version of the specification from 1.0.0 to 1.3.x, with -rc, -dev or + too"
 ABSOLUTE = "expected an absolute path"
+TEMPLATE = 'expected the name of a network device, or a template for one such as "eth%d"'
 DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 2, "period": 3}
 NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
 
@@ -194,7 +195,21 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         ),
         (
             linux(netDevices={"eth0": {"name": "sixteen-letters!"}}),
-            '/linux/netDevices/eth0/name: expected the name of a network device, found "sixteen-letters!"',
+            f'/linux/netDevices/eth0/name: {TEMPLATE}, found "sixteen-letters!"',
+        ),
+        (linux(netDevices={"eth0": {"name": "a%s"}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "a%s"'),
+        (linux(netDevices={"eth0": {"name": "%d%d"}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "%d%d"'),
+        (linux(netDevices={"eth0": {"name": ".."}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found ".."'),
+        (linux(netDevices={"eth0": {"name": "a\tb"}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "a\tb"'),
+        # à is C3 A0, and A0 is a space for the kernel.
+        (linux(netDevices={"eth0": {"name": "à"}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "à"'),
+        (linux(netDevices={"eth0": {"name": "ä" * 8}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "ääääääää"'),
+        *(
+            (
+                linux(netDevices={name: {}}),
+                f'/linux/netDevices/{name}: expected the name of a network device, found "{name}"',
+            )
+            for name in ("", ".", "..", "a:b", "a b", "eth%d", "sixteen-letters!")
         ),
         (
             linux(netDevices={"eth0": {}, "eth1": {"name": "eth0"}}),
