@@ -58,7 +58,7 @@ uint32_t attributes_of(unsigned long flags)
 	return attributes;
 }
 
-static unsigned long flags_of(uint32_t attributes)
+unsigned long flags_of(uint32_t attributes)
 {
 	unsigned long flags = 0;
 
@@ -68,16 +68,16 @@ static unsigned long flags_of(uint32_t attributes)
 	return flags;
 }
 
-static int present_attributes(int mount, uint32_t *attributes)
+int present_attributes(int mount, uint32_t *ret_attributes)
 {
 	struct statfs fs;
 
 	if (fstatfs(mount, &fs) < 0)
 		return -errno;
-	*attributes = 0;
+	*ret_attributes = 0;
 	for (size_t i = 0; i < STATFS_FLAGS_COUNT; i++)
 		if ((unsigned long)fs.f_flags & STATFS_FLAGS[i].flag)
-			*attributes |= STATFS_FLAGS[i].attribute;
+			*ret_attributes |= STATFS_FLAGS[i].attribute;
 	return 0;
 }
 

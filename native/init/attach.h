@@ -19,6 +19,10 @@ extern const struct mount_flag MOUNT_FLAGS[];
 extern const size_t MOUNT_FLAGS_COUNT;
 
 uint32_t attributes_of(unsigned long flags);
+unsigned long flags_of(uint32_t attributes);
+
+/* The attributes of the mount that a descriptor is on (read-only also where the file system is). 0 or -errno. */
+int present_attributes(int mount, uint32_t *ret_attributes);
 
 /* Bind what an O_PATH descriptor holds at a target given by another one: attributes (MOUNT_ATTR_*) are set before
  * anybody can see the mount. Without open_tree(2), `again` names the target for a second look at the new mount,

@@ -216,6 +216,26 @@ static int inherit_mode(struct request *request, int target)
 	return 0;
 }
 
+/* MS_REMOUNT changes the file system, and replaces all attributes of the mount, of which those that it has are said
+ * again (`setattr` is for these). Without a word on access times they stay (mount(2)). */
+static int remount_file_system(struct init *init, const struct op_mount *op, const struct request *request)
+{
+	int mount = inroot_open(init, plan_str(&init->plan, op->target), 0);
+	char data[MOUNT_DATA_MAX];
+	uint32_t present = 0;
+	int r;
+
+	if (mount < 0)
+		return mount;
+	r = mount_data(init, request, data);
+	if (r == 0)
+		r = present_attributes(mount, &present);
+	present &= ~(uint32_t)MOUNT_ATTR_RDONLY;
+	if (r == 0)
+		r = procfs_mount(-1, NULL, mount, NULL, request->flags | flags_of(present), data);
+	return closing(mount, r);
+}
+
 int op_mount(struct init *init, const struct op_mount *op)
 {
 	struct request request = {
@@ -225,9 +245,11 @@ int op_mount(struct init *init, const struct op_mount *op)
 		.flags = op->ms_flags & ~(unsigned long)(PROPAGATION | MS_REC),
 	};
 	bool made = false;
-	int target = mount_target(init, op, &made);
-	int r = 0;
+	int target, r = 0;
 
+	if (request.flags & MS_REMOUNT)
+		return remount_file_system(init, op, &request);
+	target = mount_target(init, op, &made);
 	if (target < 0)
 		return target;
 	if (!made && strcmp(request.fstype, "tmpfs") == 0)

@@ -205,7 +205,7 @@ def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
     pointer, target = wish.pointer, wish.target
     if mount.uid_mappings or mount.gid_mappings or "idmap" in mount.options or "ridmap" in mount.options:
         draft.unsupported(pointer, "an idmapped mount")
-    if target == "/":
+    if target == "/" and not wish.flags & MS_REMOUNT:
         draft.refuse(pointer + "/destination", "expected a path below the root", mount.destination)
     if wish.fstype == "bind":
         if wish.data:
@@ -216,10 +216,7 @@ def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
             )
         if not mount.source and not wish.flags & MS_REMOUNT:
             draft.refuse(pointer, "expected a source for a bind mount")
-    elif wish.flags & MS_REMOUNT:
-        if wish.data:
-            draft.unsupported(pointer + "/options", "remount with file system options")
-    elif not wish.fstype:
+    elif not wish.fstype and not wish.flags & MS_REMOUNT:
         draft.refuse(pointer, 'expected a type, or the option "bind" or "rbind"')
     if target == "/proc":
         if wish.fstype != "proc" and not (wish.fstype == "bind" and wish.source.endswith("/proc")):
@@ -262,6 +259,8 @@ def attach(
         if wish.fetch is not None:
             draft.add(ops.fetch("init", wish.pointer, last=wish.fetch))
         if wish.flags & MS_REMOUNT:
+            if wish.fstype != "bind":
+                _file_system(draft, wish, wish.fstype)
             _change(draft, wish, wish.attr_set, wish.attr_clear, propagation=wish.propagation)
         elif wish.fstype == "bind":
             _bind(draft, wish, wish.source, wish.target, wish.attr_set)
@@ -314,7 +313,7 @@ def _file_system(draft: Draft, wish: Wish, fstype: str) -> None:
             target=wish.target,
             options=tuple(wish.data),
             ms_flags=wish.flags & ~MS_RDONLY if wish.late_readonly else wish.flags,
-            propagation=wish.propagation,
+            propagation=0 if wish.flags & MS_REMOUNT else wish.propagation,
             target_flags=target_flags,
         )
     )

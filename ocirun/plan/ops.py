@@ -211,7 +211,7 @@ def use_root(who: str, pointer: str) -> Operation:
 
 
 def mount(who: str, pointer: str, *, fstype: str, source: str, target: str, options: Sequence[str], ms_flags: int, propagation: int, target_flags: int) -> Operation:
-    """A new file system instance: fsopen / fsconfig / fsmount / move_mount, or mount(2) where those are missing. options: "key=value" or "key". ms_flags: MS_* of mount(2), from which the MOUNT_ATTR_* follow. propagation: MS_* or 0. target_flags: see TARGET_* in init/plan.h. mode: of a target that has to be made (directories)."""
+    """A new file system instance: fsopen / fsconfig / fsmount / move_mount, or mount(2) where those are missing. options: "key=value" or "key". ms_flags: MS_* of mount(2), from which the MOUNT_ATTR_* follow (MS_REMOUNT: the file system that is there gets these options and flags, and keeps its attributes). propagation: MS_* or 0. target_flags: see TARGET_* in init/plan.h. mode: of a target that has to be made (directories)."""
     return Operation((who, pointer, "mount", (fstype, source, target, options, ms_flags, propagation, target_flags)))
 
 

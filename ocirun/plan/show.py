@@ -133,6 +133,8 @@ def _mount(f: dict[str, Any]) -> str:
     if f["target_flags"] & tables.TARGET_COPY_UP:
         words.append("tmpcopyup")
     words.append(_propagation(f["propagation"]))
+    if f["ms_flags"] & tables.MS_REMOUNT:
+        return f"remount {f['target']}{_brackets(words)}"
     return f"mount {f['fstype']} on {f['target']}{_brackets(words)}"
 
 

@@ -50,7 +50,7 @@ WITHOUT = (
 )
 OLD = "fsopen,open_tree,move_mount,mount_setattr,openat2"
 
-MS_SYNCHRONOUS, MS_DIRSYNC, MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 16, 128, 256, 1024, 2048
+MS_SYNCHRONOUS, MS_REMOUNT, MS_DIRSYNC, MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 16, 32, 128, 256, 1024, 2048
 MS_RELATIME, MS_STRICTATIME, MS_LAZYTIME, MS_SILENT, MS_I_VERSION = 1 << 21, 1 << 24, 1 << 25, 1 << 15, 1 << 23
 
 
@@ -320,6 +320,24 @@ def test_attributes_of_a_mount_that_is_there(rootfs: Path, without: str) -> None
     with Driven(plan, without=without) as driven:
         assert driven.mount(f"{rootfs}/mnt").options == {"ro", "nodev", "noatime"}
         assert "rw" in driven.mount(f"{rootfs}/mnt").super_options
+
+
+@pytest.mark.parametrize("without", ["", OLD])
+def test_remounting_keeps_attributes(rootfs: Path, without: str) -> None:
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_NOSYMFOLLOW | MS_SYNCHRONOUS
+    plan = [
+        *enter(rootfs),
+        mount("tmpfs", "/mnt", "size=16k", flags=flags),
+        mount("", "/mnt", "size=32k", flags=MS_REMOUNT | MS_LAZYTIME),
+    ]
+    with Driven(plan, without=without) as driven:
+        found = driven.mount(f"{rootfs}/mnt")
+        assert found.options == {"rw", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow"}
+        assert {"size=32k", "lazytime"} <= found.super_options and "sync" not in found.super_options
+    plan[-2:] = [mount("tmpfs", "/mnt", flags=MS_RDONLY | MS_STRICTATIME), mount("", "/mnt", flags=MS_REMOUNT)]
+    with Driven(plan, without=without) as driven:
+        found = driven.mount(f"{rootfs}/mnt")
+        assert found.options == {"rw"} and "rw" in found.super_options
 
 
 def test_attributes_of_what_is_no_mount_are_refused(rootfs: Path) -> None:

@@ -516,10 +516,6 @@ def test_cgroup_2_without_a_cgroup_of_its_own_is_read_only() -> None:
             Mount(destination="/a", source="/x", options=("bind", "idmap")),
             "/mounts/0: an idmapped mount is not supported by this version",
         ),
-        (
-            Mount(destination="/a", type="tmpfs", options=("remount", "size=1m")),
-            "/mounts/0/options: remount with file system options is not supported by this version",
-        ),
     ],
 )
 def test_refused_mounts(mount: Mount, problem: str) -> None:

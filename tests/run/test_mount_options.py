@@ -170,6 +170,48 @@ def test_bind_rbind_and_remount(runtime: Runtime, bundle: Workshop, sources: dic
     assert got["/new"].options == {"rw", "nosuid", "relatime"}
 
 
+def test_remount_of_a_file_system(runtime: Runtime, bundle: Workshop) -> None:
+    """Its own options change, as by mount(2) with MS_REMOUNT; what no option is about stays."""
+    made = bundle()
+    made.mount("/one", "tmpfs", "tmpfs", "size=1m", "noexec", "noatime", "sync")
+    made.mount("/one", "tmpfs", "tmpfs", "remount", "size=2m", "nosuid", "lazytime")
+    made.mount("/two", "tmpfs", "tmpfs", "size=1m", "strictatime")
+    made.mount("/two", "tmpfs", "tmpfs", "remount", "size=2m,nr_inodes=77", "ro")
+    made.mount("/three", "ramfs", "ramfs", "ro")
+    made.mount("/three", "ramfs", "ramfs", "remount", "rw")
+    made.mount("/four", "ramfs", "ramfs")
+    made.mount("/four", "ramfs", "ramfs", "remount", "ro")
+    got = mounts(runtime.report(made))
+    assert got["/one"].super_options >= {"size=2048k", "lazytime"}
+    assert "sync" not in got["/one"].super_options
+    if runtime.name == "ocirun":  # runc takes what is not said again away
+        assert got["/one"].options == {"rw", "nosuid", "noexec", "noatime"}
+        assert got["/two"].options == {"ro"}
+    assert got["/two"].super_options >= {"size=2048k", "nr_inodes=77"}
+    assert "rw" in got["/three"].options and "rw" in got["/three"].super_options
+    assert "ro" in got["/four"].options and "ro" in got["/four"].super_options
+
+
+@pytest.mark.differs("refuses what is not below its root")
+def test_remount_of_the_root(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle()
+    made.mount("/", "none", "", "remount", "bind", "nosuid", "noexec", "exec")
+    got = mounts(runtime.report(made))["/"]
+    assert got.options == {"rw", "nosuid", "relatime"}
+
+
+def test_remount_of_what_is_not_mounted(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle("true")
+    made.mount("/one", "tmpfs", "tmpfs", "remount", "size=2m")
+    runtime.run(made).failed("/mounts/6" if runtime.name == "ocirun" else "/one")
+    made = bundle("true")
+    made.mount("/tmp", "tmpfs", "tmpfs", "remount", "size=2m")
+    runtime.run(made).failed("invalid argument")
+    made = bundle("true")
+    made.mount("/dev/shm", "tmpfs", "shm", "remount", "size=big")
+    runtime.run(made).failed("invalid argument")
+
+
 @pytest.mark.parametrize("option", PROPAGATION)
 def test_propagation_of_one_mount_or_all(
     runtime: Runtime, bundle: Workshop, sources: dict[str, Path], option: str
