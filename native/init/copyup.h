@@ -2,9 +2,11 @@
 #ifndef OCIRUN_COPYUP_H
 #define OCIRUN_COPYUP_H
 
-/* Copy the directories, regular files and symlinks below one directory into another one, with owners, modes, times
- * and extended attributes; devices, sockets and FIFOs are left out, as runc does. Other file systems mounted below
- * are copied too. Both descriptors may be O_PATH. 0 or -errno. */
-int copy_up_contents(int from, int to);
+#include "init.h"
+
+/* Copy everything below one directory into another one, with owners, modes, times, extended attributes and several
+ * names of one file. Other file systems mounted below are copied too. Both descriptors may be O_PATH, and whoever can
+ * write to `from` may do so meanwhile. 0 or -errno, and say() with the name of what could not be copied. */
+int copy_up_contents(struct init *init, int from, int to);
 
 #endif

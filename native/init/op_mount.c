@@ -168,7 +168,7 @@ static int mount_new(struct init *init, const struct op_mount *op, const struct 
 	if (mount < 0)
 		return mount;
 	if (op->target_flags & TARGET_COPY_UP)
-		r = copy_up_contents(target, mount);
+		r = copy_up_contents(init, target, mount);
 	if (r == 0)
 		r = attach(mount, target);
 	return r < 0 ? closing(mount, r) : mount;
@@ -182,7 +182,7 @@ static int mount_old(struct init *init, const struct op_mount *op, const struct 
 	init->detail[0] = '\0';
 	mount = old_mount(init, request, target, path, inroot_flags(op->target_flags));
 	if (mount >= 0 && op->target_flags & TARGET_COPY_UP)
-		r = copy_up_contents(target, mount);
+		r = copy_up_contents(init, target, mount);
 	return r < 0 ? closing(mount, r) : mount;
 }
 
