@@ -12,7 +12,6 @@ from .errors import Error, HookError, HostError, OperationError, reason_of, repo
 from .plan.encode import encode
 from .plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY
 from .procfs import read_file
-from .program import spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ class Launch:
                 kind, arg = wire.receive(sock)
                 if kind == wire.MAPS:
                     steps.reach(f"{self.verb}.maps")
-                    write_id_maps(self._outer, self._at.get(MAPS, []))
+                    write_id_maps(self._outer, self._at.get(MAPS, []), self.plan)
                     wire.acknowledge(sock)
                 elif kind == wire.PID:
                     self.pid = arg
@@ -210,6 +209,7 @@ class Launch:
         operation = self.plan.operations[failure.index]
         if operation.name == "hook":
             return HookError(f"{operation.pointer}: {describe(operation)}: {reason}")
+        reason = _explained(reason, operation, failure.errno, self.plan)
         return OperationError(describe(operation, self.plan), operation.pointer, failure.errno, reason)
 
     def _death(self) -> Error:
@@ -224,7 +224,15 @@ class Launch:
         return HostError(f"container init {how} before the container was created")
 
 
-def write_id_maps(pid: int, operations: list[Operation]) -> None:
+def _explained(reason: str, operation: Operation, errno: int, plan: Plan) -> str:
+    """The reason, and what is behind it, if that is known."""
+    from .why import explain
+
+    why = explain(operation, errno, plan)
+    return f"{reason} ({why})" if why else reason
+
+
+def write_id_maps(pid: int, operations: list[Operation], plan: Plan) -> None:
     """Perform uid_map, gid_map and setgroups_deny for the process, by newuidmap(1) where the kernel wants that.
 
     :raises OperationError: the map is refused
@@ -232,18 +240,18 @@ def write_id_maps(pid: int, operations: list[Operation]) -> None:
     for operation in operations:
         name = operation.name
         if name == "setgroups_deny":
-            _write(f"/proc/{pid}/setgroups", b"deny", operation)
+            _write(f"/proc/{pid}/setgroups", b"deny", operation, plan)
         elif name in ("uid_map", "gid_map"):
             text = operation.values[0]
             if posix.geteuid() == 0 or not _map_by_program(pid, f"new{name.replace('_', '')}", text, operation):
-                _write(f"/proc/{pid}/{name}", text.encode(), operation)
+                _write(f"/proc/{pid}/{name}", text.encode(), operation, plan)
         elif name == "same_ids":
             from .perform import perform
 
             perform(pid, (operation,))
 
 
-def _write(path: str, data: bytes, operation: Operation) -> None:
+def _write(path: str, data: bytes, operation: Operation, plan: Plan) -> None:
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
         try:
@@ -253,10 +261,12 @@ def _write(path: str, data: bytes, operation: Operation) -> None:
     except OSError as error:
         from .plan.show import describe
 
-        raise OperationError(describe(operation), operation.pointer, error.errno or 0) from None
+        errno = error.errno or 0
+        reason = _explained(reason_of(errno), operation, errno, plan)
+        raise OperationError(describe(operation), operation.pointer, errno, reason) from None
 
 
-def _map_by_program(pid: int, program: str, text: str, operation: Operation) -> bool:
+def _map_by_program(pid: int, name: str, text: str, operation: Operation) -> bool:
     """newuidmap or newgidmap, set-user-ID programs that map what /etc/subuid and /etc/subgid grant.
 
     False when the one line maps only the caller's own id, which needs no privilege (user_namespaces(7)).
@@ -264,24 +274,34 @@ def _map_by_program(pid: int, program: str, text: str, operation: Operation) -> 
     from .plan.show import describe
 
     lines = [line.split() for line in text.splitlines()]
-    own = posix.geteuid() if program == "newuidmap" else posix.getegid()
+    own = posix.geteuid() if name == "newuidmap" else posix.getegid()
     if len(lines) == 1 and lines[0][1] == str(own) and lines[0][2] == "1":
         return False
-    words = (program, str(pid), *(word for line in lines for word in line))
+    words = (name, str(pid), *(word for line in lines for word in line))
     for directory in ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"):
         try:
-            child = spawn(f"{directory}/{program}", words, {})
+            status, said = _run(f"{directory}/{name}", words)
         except FileNotFoundError:
             continue
-        status = posix.waitpid(child, 0)[1]
         if status:
-            which = "uid" if program == "newuidmap" else "gid"
-            raise OperationError(
-                describe(operation), operation.pointer, 0, f"{program} refused: see /etc/sub{which} for what is granted"
-            )
+            which = "uid" if name == "newuidmap" else "gid"
+            reason = f"{name} refused: see /etc/sub{which} for what is granted{said}"
+            raise OperationError(describe(operation), operation.pointer, 0, reason)
         return True
-    reason = f"{program} not found: mapping more than one's own id needs it (uidmap package)"
+    reason = f"{name} not found: mapping more than one's own id needs it (uidmap package)"
     raise OperationError(describe(operation), operation.pointer, 0, reason)
+
+
+def _run(path: str, words: tuple[str, ...]) -> tuple[int, str]:
+    """Run a program to its end: its wait status, and ": what it said", if anything."""
+    output = program.memory_file("output", posix.MFD_CLOEXEC)
+    try:
+        child = program.spawn(path, words, {}, file_actions=[(posix.POSIX_SPAWN_DUP2, output, fd) for fd in (1, 2)])
+        status = _reap(child)
+        said = posix.pread(output, 2048, 0).decode("utf-8", "replace").strip()
+        return status, f": {said}" if said else ""
+    finally:
+        posix.close(output)
 
 
 def _reap(pid: int) -> int:

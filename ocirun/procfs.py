@@ -124,5 +124,15 @@ def is_alive(pid: int, start_time: int) -> bool:
         return False
     try:
         return process_stat(pid) == (True, start_time)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
+        return _is_hidden(pid)
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether hidepid= of /proc hides a living process of ours: one of a container on its way, which is not dumpable.
+    (Zombies are not hidden, and processes of others are not ours to signal.)"""
+    try:
+        posix.kill(pid, 0)
+    except OSError:
         return False
+    return True

@@ -33,6 +33,7 @@ from .errors import ContainerExists, ContainerNotFound, HostError, UsageError, r
 from .procfs import read_file
 from .record import Record
 
+_EACCES, _EROFS = 13, 30
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
@@ -96,7 +97,7 @@ def claim(root: str, id: str) -> int:
     except FileExistsError:
         raise ContainerExists(id) from None
     except OSError as error:
-        raise HostError(f"make the container's directory {path}: {reason_of(error.errno or 0)}") from None
+        raise _not_made("container's", path, error) from None
     try:
         posix.chmod(path, 0o711)  # whatever the umask
         return lock(root, id)
@@ -117,7 +118,16 @@ def make_root(root: str) -> None:
         except FileExistsError:
             pass
         except OSError as error:
-            raise HostError(f"make the root directory {root}: {reason_of(error.errno or 0)}") from None
+            raise _not_made("root", root, error) from None
+
+
+def _not_made(which: str, path: str, error: OSError) -> HostError:
+    hint = ""
+    if error.errno == _EROFS:
+        hint = " (--root names another place)"
+    elif error.errno == _EACCES and posix.geteuid():
+        hint = " (an ordinary user needs a place of its own: $XDG_RUNTIME_DIR or --root)"
+    return HostError(f"make the {which} directory {path}: {reason_of(error.errno or 0)}{hint}")
 
 
 def lock(root: str, id: str, wait: bool = True) -> int:

@@ -57,6 +57,6 @@ def check_report(report: Any) -> None:
 
 def own(runtime: Runtime) -> Runtime:
     """The user owns --root."""
-    runtime.root.mkdir(mode=0o700)
+    runtime.root.mkdir(mode=0o700, exist_ok=True)
     os.chown(runtime.root, USER, USER)
     return runtime

@@ -25,6 +25,8 @@ struct init {
 	int *slots;          /* plan.header->slot_count descriptors, -1: empty */
 	bool *put_off;       /* per slot: setns attempt 1 met EPERM */
 	bool user_namespace; /* in one that is not the runtime's */
+	bool unprivileged;   /* the runtime is an ordinary user's */
+	bool alone;          /* an ordinary user's, in a user namespace that it has made: see show() */
 	bool in_cwd;         /* chdir has been there */
 	pid_t pid;           /* of PID 1, in the runtime's pid namespace; 0 in the outer stage */
 	int fifo;            /* the exec fifo once `start` has come, for the reason of a late failure; else -1 */
@@ -33,6 +35,13 @@ struct init {
 	char home[4096];     /* "HOME=" and what the container's passwd has, once set_user has looked; "" before */
 	char detail[MESSAGE_TEXT_MAX]; /* say() */
 };
+
+/* Let an ordinary user look at us as at the user's other processes (or, with false, no more). Its runtime finds PID 1 in
+ * a /proc with hidepid, and `exec` and those who connect networks join namespaces of a container that waits for
+ * `start`. Who is not dumpable can only be looked at with CAP_SYS_PTRACE in the runtime's own user namespace. This is
+ * only done in a user namespace of our own making, where nobody else is: everybody there has come after us, or with
+ * the same rights as the container's process. */
+void show(struct init *init, bool on);
 
 /* Words for the failure that the operation is about to return ("" says only the errno). */
 void say(struct init *init, const char *format, ...) __attribute__((format(printf, 2, 3)));

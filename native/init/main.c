@@ -249,6 +249,7 @@ int main(int argc, char **argv)
 	open_standard_descriptors();
 	init.base = base;
 	init.socket = base;
+	init.unprivileged = geteuid() != 0;
 	init.root = init.fifo = -1;
 	r = run(&init, base, passed);
 	if (r < 0)

@@ -159,9 +159,17 @@ int op_unshare(struct init *init, const struct op_unshare *op)
 {
 	if (unshare((int)op->flags) < 0)
 		return -errno;
-	if (op->flags & CLONE_NEWUSER)
+	if (op->flags & CLONE_NEWUSER) {
 		init->user_namespace = true;
+		init->alone = init->unprivileged;
+	}
 	return 0;
+}
+
+void show(struct init *init, bool on)
+{
+	if (init->alone)
+		(void)prctl(PR_SET_DUMPABLE, on ? 1L : 0L, 0L, 0L, 0L);
 }
 
 /* The maps in /proc/PID belong to the process's owner only while it is dumpable. Nobody else is in the namespace
@@ -294,24 +302,30 @@ static int begin(struct init *init, int procs)
 	r = wait_for_ack(init);
 	if (r < 0)
 		return r;
+	show(init, false);
 	init->pid = r;
 	return procs < 0 ? 0 : join(procs);
 }
 
 int op_clone(struct init *init, const struct op_clone *op)
 {
-	int cgroup = -1, procs = -1, pid = -1, r = 0;
+	int cgroup = -1, procs = -1, pid = -1, first, r = 0;
 
 	if (op->cgroup_slot != NO_SLOT && (cgroup = slot_fd(init, op->cgroup_slot)) < 0)
 		return cgroup;
 	if (op->procs_slot != NO_SLOT && (procs = slot_fd(init, op->procs_slot)) < 0)
 		return procs;
+	show(init, true);
 	if (cgroup >= 0)
 		pid = clone_sibling(cgroup);
 	/* Kernels before 5.7 and filters do not know CLONE_INTO_CGROUP; and where pids.max leaves no room for a fork,
 	 * moving is still allowed. */
+	first = pid;
 	if (pid < 0 && (cgroup < 0 || procs >= 0)) {
 		pid = clone_sibling(-1);
+		/* A pid namespace whose first process could not be forked has no second try. */
+		if (pid == -ENOMEM && first == -EAGAIN)
+			pid = first;
 		if (pid == 0)
 			r = begin(init, procs);
 	} else if (pid == 0) {

@@ -238,6 +238,7 @@ int op_set_capabilities(struct init *init, const struct op_set_capabilities *op)
 			say(init, "ambient capability %d", number);
 			return -error;
 		}
+	show(init, true); /* from here on it is what the container's process will be; a filter may forbid it later */
 	return 0;
 }
 

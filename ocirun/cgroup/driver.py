@@ -53,6 +53,11 @@ def place(spec: Spec, host: Host, id: str, rootless: str) -> Placement:
     :raises OperationError: a limit that cannot be set on this host
     """
     lenient = rootless == "true" or (rootless == "auto" and (host.euid != 0 or host.in_user_namespace))
+    if not host.hierarchies and not lenient:
+        raise HostError(
+            "no cgroup hierarchy is mounted at /sys/fs/cgroup (with --rootless=true a container can do without,"
+            " where none is asked for)"
+        )
     if host.unified:
         from . import v2
 

@@ -15,7 +15,10 @@ from .parse import Call, UnknownCommand, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from typing import NoReturn
+else:
+    import _signal
 
 DEFAULT_ROOT = "/run/ocirun"
 
@@ -43,6 +46,7 @@ def main() -> NoReturn:
 def command(argv: list[str]) -> int:
     """One command line; its exit code."""
     call = Call(argv[0] if argv else "ocirun")
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # a caller may have it ignored, and nobody ends for us then
     try:
         try:
             parse(argv[1:], call)
@@ -170,7 +174,7 @@ def _absolute(root: str) -> str:
 def _default_root() -> str:
     """/run/ocirun, or below $XDG_RUNTIME_DIR for who is not really root.
 
-    :raises OSError: the directory cannot be made
+    :raises GlobalFlagError: the directory cannot be made
     """
     runtime = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
     if not runtime or (posix.geteuid() == 0 and not _root_in_name_only()):
@@ -181,6 +185,11 @@ def _default_root() -> str:
         posix.chmod(root, 0o1700)  # sticky: what cleans up $XDG_RUNTIME_DIR leaves it alone (XDG base directories)
     except FileExistsError:
         pass
+    except OSError as error:
+        raise GlobalFlagError(
+            f"make the root directory {root}: {reason_of(error.errno or 0)}"
+            " (the path in $XDG_RUNTIME_DIR must be writable by the user; --root names another place)"
+        ) from None
     return root
 
 

@@ -6,6 +6,7 @@ import posix
 
 from ..errors import Error, UsageError
 from ..lifecycle.ps import pids
+from ..program import memory_file, spawn
 from . import out
 
 TYPE_CHECKING = False
@@ -31,12 +32,12 @@ def _ps(arguments: list[str]) -> str:
 
     :raises Error: it failed; the text has its exit status and what it said
     """
-    output = posix.memfd_create("ps", posix.MFD_CLOEXEC)
+    output = memory_file("ps", posix.MFD_CLOEXEC)
     actions = [(posix.POSIX_SPAWN_DUP2, output, 1), (posix.POSIX_SPAWN_DUP2, output, 2)]
     environment = {key: value for key, value in posix.environ.items() if key not in (b"LISTEN_FDS", b"LISTEN_PID")}
     for directory in ("/usr/bin", "/bin"):
         try:
-            pid = posix.posix_spawn(f"{directory}/ps", ["ps", *arguments], environment, file_actions=actions)
+            pid = spawn(f"{directory}/ps", ("ps", *arguments), environment, file_actions=actions)
             break
         except FileNotFoundError:
             continue

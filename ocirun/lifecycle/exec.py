@@ -246,10 +246,11 @@ def _foreign_namespaces(pid: int) -> tuple[str, ...]:
     foreign = []
     for kind, name in NAMESPACE_FILES.items():
         try:
-            theirs = posix.stat(f"/proc/{pid}/ns/{name}")
             ours = posix.stat(f"/proc/self/ns/{name}")
         except FileNotFoundError:  # a kernel without such namespaces
             continue
+        try:
+            theirs = posix.stat(f"/proc/{pid}/ns/{name}")
         except OSError as error:
             raise HostError(f"look at the {kind} namespace of container init: {reason_of(error.errno or 0)}") from None
         if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):

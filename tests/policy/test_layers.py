@@ -20,7 +20,9 @@ LAYERS = [
     {"__init__", "api"},
     {"lifecycle", "features"},
     {"launch"},
-    {"store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state", "program", "perform", "netdev"},
+    {
+        "store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state", "program", "why", "perform", "netdev",
+    },  # fmt: skip
     {"cgroup", "facts"},
     {"procfs", "without", "netlink", "_native", "_sys", "_seccomp"},
     {"plan"},

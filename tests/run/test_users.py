@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import harness
 import pytest
-from harness import Runtime, Workshop, eventually, reap
+from harness import Runtime, Workshop, eventually, mounts, reap
 from ordinary import AS_ROOT_OF_A_NAMESPACE, AS_USER, USER, as_user, check_report, give, own, rootless
 
 
@@ -191,3 +193,122 @@ def test_a_life_in_a_user_namespace(users: Runtime, bundle: Workshop) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert report["uid"] == [0, 0, 0]
     assert report["hostname"] == "probed"
+
+
+def of_ranges(bundle: Workshop) -> harness.Bundle:
+    made = bundle("true")
+    rootless(made)
+    ranges = [{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 200000, "size": 65536}]
+    made.linux["uidMappings"] = made.linux["gidMappings"] = ranges
+    return made
+
+
+@pytest.mark.ocirun
+def test_newuidmap_is_missing(users: Runtime, bundle: Workshop, subordinate_ids: None, scratch: Path) -> None:
+    for name in ("upper", "work"):
+        (scratch / name).mkdir()
+    script = (
+        f"mount -t overlay -o lowerdir=/usr/bin,upperdir={scratch}/upper,workdir={scratch}/work none /usr/bin &&"
+        ' rm /usr/bin/newuidmap && exec "$@"'
+    )
+    prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *AS_PROBER]
+    result = as_user(users, "run", of_ranges(bundle), prefix=prefix)
+    result.failed("/linux/uidMappings", "newuidmap not found", "uidmap package")
+    assert not list(users.root.glob("[!@]*"))
+
+
+@pytest.mark.ocirun
+def test_newuidmap_without_its_rights(users: Runtime, bundle: Workshop, subordinate_ids: None, scratch: Path) -> None:
+    """As in images whose files have been copied without set-user-ID bits and file capabilities."""
+    shutil.copy("/usr/bin/newuidmap", scratch / "newuidmap")
+    (scratch / "newuidmap").chmod(0o755)
+    script = f'mount --bind {scratch}/newuidmap /usr/bin/newuidmap && exec "$@"'
+    prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *AS_PROBER]
+    result = as_user(users, "run", of_ranges(bundle), prefix=prefix)
+    result.failed("/linux/uidMappings", "newuidmap", "operation not permitted")
+
+
+def test_no_user_namespaces(users: Runtime, bundle: Workshop) -> None:
+    """user.max_user_namespaces=0, in a user namespace of its own, as hardened hosts have it for all."""
+    made = bundle("true")
+    rootless(made)
+    made.linux["uidMappings"] = made.linux["gidMappings"] = [{"containerID": 0, "hostID": 0, "size": 1}]
+    script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    prefix = [*AS_PROBER, *AS_ROOT_OF_A_NAMESPACE, "sh", "-c", script, "sh"]
+    result = as_user(users, "run", made, prefix=prefix).failed()
+    if users.name != "runc":
+        assert "/linux/namespaces/" in result.error and "user.max_user_namespaces=0" in result.error
+
+
+def test_exec_in_a_created_container(users: Runtime, bundle: Workshop) -> None:
+    """PID 1 waits for `start`, and everything of it can be joined: by `exec`, and by who connects its network."""
+    made = bundle("pause")
+    rootless(made)
+    as_user(users, "create", made).ok()
+    pid = users("state", made.id, prefix=AS_USER).json["pid"]
+    assert users("exec", made.id, "/probe", "exit", "4", prefix=AS_USER).code == 4
+    join = ["nsenter", "--user", "--net", "--preserve-credentials", f"--target={pid}", "cat", "/proc/net/dev"]
+    joined = subprocess.run([*AS_USER, *join], capture_output=True, text=True, check=False)
+    assert "lo:" in joined.stdout, joined.stderr
+    users("start", made.id, prefix=AS_USER).ok()
+    users("kill", made.id, "KILL", prefix=AS_USER).ok()
+    assert reap(pid) == 137
+    users("delete", made.id, prefix=AS_USER).ok()
+
+
+def test_the_process_that_waits_has_nothing_of_the_host(users: Runtime, bundle: Workshop) -> None:
+    """Its owner may look at it, and its siblings in the container: no file of the host is behind it."""
+    made = bundle("pause")
+    rootless(made)
+    as_user(users, "create", made).ok()
+    pid = users("state", made.id, prefix=AS_USER).json["pid"]
+    report = users("exec", made.id, "/probe", "report", prefix=AS_USER).json
+    assert report["hostname"] == "probed"
+    targets = {name: os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
+    if users.name != "runc":
+        foreign = {target for name, target in targets.items() if int(name) > 2}
+        assert all("exec.fifo" in target or Path(target).name == "probe" for target in foreign), targets
+        assert os.readlink(f"/proc/{pid}/exe").startswith("/memfd:")
+    users("delete", "--force", made.id, prefix=AS_USER).ok()
+    assert reap(pid) == 137
+
+
+def test_what_spec_writes(users: Runtime, bundle: Workshop) -> None:
+    """`spec --rootless` and nothing else: with the host's network, and its /sys."""
+    made = bundle()
+    give(made)
+    (made.path / "config.json").unlink()
+    users("spec", "--rootless", "--bundle", str(made.path), prefix=AS_USER).ok()
+    made.config = json.loads((made.path / "config.json").read_text())
+    made.process["terminal"] = False
+    made.args("report", "write=/sys/kernel")
+    report = as_user(users, "run", made).json
+    assert report["uid"] == [0, 0, 0] and report["uid_map"].split() == ["0", str(USER), "1"]
+    assert report["namespaces"]["net"] == os.readlink("/proc/self/ns/net")
+    assert report["namespaces"]["pid"] != os.readlink("/proc/self/ns/pid")
+    assert report["writes"]["/sys/kernel"] != ""
+    for target in ("/sys", "/proc/sys", "/sys/fs/cgroup"):
+        if target in mounts(report) and not (users.name == "runc" and mounts(report)[target].fstype == "tmpfs"):
+            assert "ro" in mounts(report)[target].options, f"{target} (CVE-2023-25809)"
+
+
+@pytest.mark.parametrize("network", ["host", "new", "none"])
+def test_networks(users: Runtime, bundle: Workshop, network: str) -> None:
+    """A new sysfs takes a network namespace of the user's own: with the host's, /sys is bound, and else said so."""
+    made = bundle("report")
+    rootless(made)
+    if network != "new":
+        made.without_namespace("network")
+    result = as_user(users, "run", made)
+    if network == "new":
+        assert result.json["namespaces"]["net"] != os.readlink("/proc/self/ns/net")
+        return
+    result.failed("operation not permitted")
+    if users.name != "runc":
+        assert "/mounts/5" in result.error and "needs a new network namespace" in result.error
+    made.without_mount("/sys")
+    if network == "host":
+        made.mount("/sys", "none", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
+    report = as_user(users, "run", made).json
+    assert report["namespaces"]["net"] == os.readlink("/proc/self/ns/net")
+    assert ("/sys" in mounts(report)) == (network == "host")

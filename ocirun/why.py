@@ -1,0 +1,150 @@
+"""Why the kernel refuses an operation, where its errno alone says too little: a sysctl, a missing capability, the
+place where the runtime itself is. Loaded when one has failed."""
+
+from __future__ import annotations
+
+from .procfs import read_file
+from .spec.tables import NAMESPACES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .plan.build import Plan
+    from .plan.ops import Operation
+
+_EPERM, _EAGAIN, _ENOMEM, _EACCES, _EINVAL, _ENOSPC = 1, 11, 12, 13, 22, 28
+_CAP_SYS_ADMIN = 21
+_USER = NAMESPACES["user"]
+# The names in user.max_*_namespaces (namespaces(7)).
+_SYSCTL_NAMES = {"mount": "mnt", "network": "net"}
+# Operations that take CAP_SYS_ADMIN.
+_PRIVILEGED = ("setns", "unshare", "propagation", "mount_root", "mount", "bind", "pivot_root", "move_root")
+# A file system shows what a namespace has, and only who owns that may mount a new one.
+_OF_NAMESPACE = {"sysfs": "network", "mqueue": "ipc", "cgroup2": "cgroup", "cgroup": "cgroup"}
+
+
+def explain(operation: Operation, errno: int, plan: Plan) -> str:
+    """The cause in words, "" when none is known.
+
+    :param plan: the one that the operation belongs to
+    """
+    name = operation.name
+    if errno == _EAGAIN and name == "clone":
+        return _no_room()
+    if errno == _ENOSPC and name == "unshare":
+        return _used_up(operation.values[0])
+    if errno == _EINVAL and name == "unshare":
+        return _unknown(operation.values[0])
+    if errno not in (_EPERM, _EACCES):
+        return ""
+    nested = any(op.name in ("unshare", "setns") and _flags(op) & _USER for op in plan.operations)
+    if name == "mount" and (nested or _in_user_namespace()):
+        return _not_mounted(operation.values[0], plan)
+    if name == "unshare" and nested:
+        return _no_user_namespaces()
+    if name in ("become_root", "uid_map", "gid_map", "setgroups_deny"):
+        return (_not_ours(name, operation.values[0]) if name.endswith("_map") else "") or _no_user_namespaces()
+    if name in _PRIVILEGED and not nested and not _has(_CAP_SYS_ADMIN):
+        return "the runtime lacks CAP_SYS_ADMIN"
+    return ""
+
+
+def _flags(operation: Operation) -> int:
+    flags: int = operation.fields()["flags"]
+    return flags
+
+
+def _sysctl(name: str) -> str:
+    try:
+        return read_file(f"/proc/sys/{name.replace('.', '/')}").decode().strip()
+    except OSError:
+        return ""
+
+
+def _status(key: bytes) -> bytes:
+    for line in read_file("/proc/self/status").splitlines():
+        if line.startswith(key):
+            return line[len(key) :].strip(b":\t ")
+    return b""
+
+
+def _has(capability: int) -> bool:
+    return bool(int(_status(b"CapEff"), 16) >> capability & 1)
+
+
+def _in_user_namespace() -> bool:
+    return read_file("/proc/self/uid_map").split() != [b"0", b"0", b"4294967295"]
+
+
+def _no_user_namespaces() -> str:
+    if _sysctl("kernel.unprivileged_userns_clone") == "0":
+        return "sysctl kernel.unprivileged_userns_clone=0 forbids user namespaces to ordinary users"
+    if _sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1":
+        return (
+            "sysctl kernel.apparmor_restrict_unprivileged_userns=1 takes the privileges in user namespaces from"
+            " programs without an AppArmor profile that grants them"
+        )
+    if _status(b"Seccomp") == b"2":
+        return "a seccomp filter around the runtime may forbid it"
+    return ""
+
+
+def _used_up(flags: int) -> str:
+    """One of the limits on numbers of namespaces."""
+    kinds = [kind for kind, flag in NAMESPACES.items() if flags & flag]
+    for kind in kinds:
+        name = f"user.max_{_SYSCTL_NAMES.get(kind, kind)}_namespaces"
+        if _sysctl(name) == "0":
+            return f"sysctl {name}=0 forbids {kind} namespaces"
+    names = ", ".join(f"user.max_{_SYSCTL_NAMES.get(kind, kind)}_namespaces" for kind in kinds)
+    return f"a limit is reached, here or in a user namespace above: {names}, or 32 user namespaces in each other"
+
+
+def _unknown(flags: int) -> str:
+    """Kinds of namespaces that this kernel was built without."""
+    missing = []
+    for kind, flag in NAMESPACES.items():
+        if flags & flag:
+            try:
+                read_file(f"/proc/self/ns/{_SYSCTL_NAMES.get(kind, kind)}")
+            except FileNotFoundError:
+                missing.append(kind)
+            except OSError:  # it is there, and no file to read
+                pass
+    return f"the kernel has no {' and no '.join(missing)} namespaces" if missing else ""
+
+
+def _no_room() -> str:
+    return "no more processes: pids.max of the cgroup or of one above it, or the user's RLIMIT_NPROC"
+
+
+def _not_ours(file: str, text: str) -> str:
+    """An id map of ids that the caller's own user namespace does not have."""
+    own = [tuple(map(int, line.split())) for line in read_file(f"/proc/self/{file}").splitlines()]
+    for line in text.splitlines():
+        _, host, size = map(int, line.split())
+        if not any(begin <= host and host + size <= begin + length for begin, _, length in own):
+            return f"{host} to {host + size - 1} are not all mapped in the caller's own user namespace"
+    return ""
+
+
+def _not_mounted(fstype: str, plan: Plan) -> str:
+    kind = _OF_NAMESPACE.get(fstype)
+    if kind and not any(op.name == "unshare" and _flags(op) & NAMESPACES[kind] for op in plan.operations):
+        return f"in a user namespace a new {fstype} needs a new {kind} namespace, too; or bind the host's"
+    place = {"proc": "/proc", "sysfs": "/sys"}.get(fstype, "")
+    covered = _covered(place) if place else ""
+    if covered:
+        return (
+            f"in a user namespace a new {fstype} is refused while something covers a part of the one that the"
+            f" runtime sees, here {covered}: have the container around it not mask {place}, or bind {place}"
+        )
+    return _no_user_namespaces()
+
+
+def _covered(place: str) -> str:
+    """A mount below the place."""
+    for line in read_file("/proc/self/mountinfo").decode("utf-8", "surrogateescape").splitlines():
+        mountpoint = line.split(" ")[4]
+        if mountpoint.startswith(place + "/") and not mountpoint.startswith("/sys/fs/"):
+            return mountpoint
+    return ""

@@ -1,0 +1,97 @@
+"""What is said behind a refusal, with the kernel's settings made up."""
+
+from __future__ import annotations
+
+import pytest
+
+from ocirun import why
+from ocirun.plan import ops, parent
+from ocirun.plan.build import Plan
+from ocirun.plan.ops import Operation
+from ocirun.spec.tables import NAMESPACES
+
+USER = ops.unshare("outer", "/linux/namespaces/0", flags=NAMESPACES["user"])
+REST = ops.unshare("outer", "/linux/namespaces", flags=NAMESPACES["mount"] | NAMESPACES["uts"])
+NETWORK = ops.unshare("outer", "/linux/namespaces", flags=NAMESPACES["network"])
+SETUP = "/proc/sys/kernel/unprivileged_userns_clone"
+APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+PROC = "21 20 0:4 / /proc rw - proc proc rw\n"
+MASKED = PROC + "22 21 0:4 /fs /proc/fs ro - proc proc rw\n"
+
+
+def new(fstype: str) -> Operation:
+    return ops.mount(
+        "init", "", fstype=fstype, source="", target="/x", options=(), ms_flags=0, propagation=0, target_flags=0
+    )
+
+
+def explained(
+    monkeypatch: pytest.MonkeyPatch, operation: Operation, errno: int, files: dict[str, str], *others: Operation
+) -> str:
+    files = {"/proc/self/status": "Seccomp:\t0\nCapEff:\t000001ffffffffff\n", "/proc/self/mountinfo": PROC} | files
+    files = {"/proc/self/uid_map": "0 0 4294967295", "/proc/self/gid_map": "0 0 4294967295"} | files
+
+    def read_file(path: str) -> bytes:
+        if path not in files:
+            raise FileNotFoundError(2, "", path)
+        return files[path].encode()
+
+    monkeypatch.setattr(why, "read_file", read_file)
+    return why.explain(operation, errno, Plan(operations=(*others, operation), inherited=(), slots=0))
+
+
+@pytest.mark.parametrize(
+    ("operation", "errno", "files", "text"),
+    [
+        (USER, 1, {SETUP: "0\n"}, "kernel.unprivileged_userns_clone=0"),
+        (USER, 1, {SETUP: "1\n", APPARMOR: "1\n"}, "kernel.apparmor_restrict_unprivileged_userns=1"),
+        (USER, 13, {APPARMOR: "1\n"}, "kernel.apparmor_restrict_unprivileged_userns=1"),
+        (USER, 1, {SETUP: "1\n", APPARMOR: "0\n"}, ""),
+        (USER, 1, {"/proc/self/status": "Seccomp:\t2\nCapEff:\t0\n"}, "a seccomp filter"),
+        (USER, 28, {"/proc/sys/user/max_user_namespaces": "0\n"}, "user.max_user_namespaces=0 forbids"),
+        (USER, 28, {"/proc/sys/user/max_user_namespaces": "9\n"}, "a limit is reached"),
+        (REST, 28, {"/proc/sys/user/max_mnt_namespaces": "0\n"}, "user.max_mnt_namespaces=0 forbids mount"),
+        (USER, 22, {}, "the kernel has no user namespaces"),
+        (REST, 1, {"/proc/self/status": "CapEff:\t0\n"}, "lacks CAP_SYS_ADMIN"),
+        (REST, 1, {}, ""),
+        (new("proc"), 1, {"/proc/self/status": "CapEff:\t0\n"}, "lacks CAP_SYS_ADMIN"),
+        (new("proc"), 2, {}, ""),
+        (ops.clone("outer", "", cgroup_slot=0, procs_slot=1), 11, {}, "pids.max"),
+    ],
+)
+def test_explained(
+    monkeypatch: pytest.MonkeyPatch, operation: Operation, errno: int, files: dict[str, str], text: str
+) -> None:
+    found = explained(monkeypatch, operation, errno, files)
+    assert text in found and bool(text) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("operation", "others", "files", "text"),
+    [
+        (REST, (), {APPARMOR: "1\n"}, "kernel.apparmor_restrict_unprivileged_userns=1"),
+        (REST, (), {"/proc/self/status": "Seccomp:\t0\nCapEff:\t0\n"}, ""),  # the caller's capabilities say nothing
+        (ops.become_root("outer", ""), (), {APPARMOR: "1\n"}, "kernel.apparmor_restrict_unprivileged_userns=1"),
+        (
+            new("proc"),
+            (),
+            {"/proc/self/mountinfo": MASKED},
+            "covers a part of the one that the runtime sees, here /proc/",
+        ),
+        (new("proc"), (), {}, ""),
+        (new("sysfs"), (), {}, "a new sysfs needs a new network namespace"),
+        (new("sysfs"), (NETWORK,), {}, ""),
+        (new("mqueue"), (), {}, "a new mqueue needs a new ipc namespace"),
+        (parent.uid_map("", text="0 100000 65536\n"), (), {"/proc/self/uid_map": "0 1000 1"}, "100000 to 165535"),
+        (parent.uid_map("", text="0 1000 1\n"), (), {}, ""),
+    ],
+)
+def test_in_a_new_user_namespace(
+    monkeypatch: pytest.MonkeyPatch,
+    operation: Operation,
+    others: tuple[Operation, ...],
+    files: dict[str, str],
+    text: str,
+) -> None:
+    found = explained(monkeypatch, operation, 1, files, USER, *others)
+    assert text in found and bool(text) == bool(found)
