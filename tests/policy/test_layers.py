@@ -20,9 +20,7 @@ LAYERS = [
     {"__init__", "api"},
     {"lifecycle", "features"},
     {"launch"},
-    {
-        "store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state", "program", "why", "perform", "netdev",
-    },  # fmt: skip
+    {"store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state", "program", "why"} | {"perform", "netdev"},
     {"cgroup", "facts"},
     {"procfs", "without", "netlink", "_native", "_sys", "_seccomp"},
     {"plan"},
