@@ -441,10 +441,7 @@ def _kernel_settings(draft: Draft, spec: Spec) -> None:
     for name, value in linux.sysctl.items():
         pointer = "/linux/sysctl/" + name.replace("~", "~0").replace("/", "~1")
         add(ops.sysctl("init", pointer, path=sysctl_path(name), value=value))
-    for number, path in enumerate(linux.readonly_paths):
-        add(ops.readonly("init", f"/linux/readonlyPaths/{number}", target=path))
-    for number, path in enumerate(linux.masked_paths):
-        add(ops.mask("init", f"/linux/maskedPaths/{number}", target=path))
+    mounts.restrict(draft, linux.readonly_paths, linux.masked_paths)
     if linux.rootfs_propagation:  # last: paths on an unbindable root could not be made read-only
         flags = PROPAGATION[linux.rootfs_propagation]
         add(ops.root_propagation("init", "/linux/rootfsPropagation", flags=flags))

@@ -417,6 +417,21 @@ def _cgroup1(
         _change(draft, wish, ATTR_RDONLY)
 
 
+def restrict(draft: Draft, readonly: Sequence[str], masked: Sequence[str]) -> None:
+    """readonlyPaths and maskedPaths. A slash at the end would ask for a directory, and leave a file as it is."""
+    for number, path in enumerate(readonly):
+        pointer = f"/linux/readonlyPaths/{number}"
+        if clean(path) == "/":  # whatever is mounted over it would be above the process's root
+            draft.add(ops.root_readonly("init", pointer))
+        else:
+            draft.add(ops.readonly("init", pointer, target=path.rstrip("/")))
+    for number, path in enumerate(masked):
+        pointer = f"/linux/maskedPaths/{number}"
+        if clean(path) == "/":
+            draft.refuse(pointer, "expected a path below the root", path)
+        draft.add(ops.mask("init", pointer, target=path.rstrip("/")))
+
+
 def has_own_dev(wishes: Sequence[Wish]) -> bool:
     """Whether /dev is the user's, a bind mount that nothing is put into."""
     return any(wish.fstype == "bind" and wish.target == "/dev" for wish in wishes)
