@@ -16,7 +16,8 @@ from typing import Any
 
 from harness import ENGINE_CONFIGS, base_config, libc
 
-from ocirun.spec.seccomp import Seccomp, Syscall, SyscallArg
+from ocirun.spec.read import read_tree
+from ocirun.spec.seccomp import Seccomp
 
 X86_64, I386, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028  # <linux/audit.h>
 X32 = 0x40000000
@@ -70,26 +71,10 @@ def execute(program: bytes, arch: int, number: int, *arguments: int, steps: list
 
 
 def record(raw: dict[str, Any]) -> Seccomp:
-    """linux.seccomp as a record."""
-    return Seccomp(
-        default_action=raw["defaultAction"],
-        default_errno_ret=raw.get("defaultErrnoRet"),
-        flags=tuple(raw.get("flags") or ()),
-        architectures=tuple(raw.get("architectures") or ()),
-        syscalls=tuple(
-            Syscall(
-                names=tuple(rule["names"]),
-                action=rule["action"],
-                errno_ret=rule.get("errnoRet"),
-                args=tuple(
-                    SyscallArg(index=arg["index"], value=arg["value"], value_two=arg.get("valueTwo", 0), op=arg["op"])
-                    for arg in rule.get("args") or ()
-                ),
-            )
-            for rule in raw.get("syscalls") or ()
-        ),
-        raw=raw,
-    )
+    """linux.seccomp as a record, as it is read from a configuration."""
+    found = read_tree({"linux": {"seccomp": raw}}, []).linux.seccomp
+    assert found is not None
+    return found
 
 
 def profiles() -> dict[str, dict[str, Any]]:

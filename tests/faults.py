@@ -4,15 +4,19 @@
 
 FAULT is `fail:STEP` (an error is raised), `kill:STEP` (the process dies as by SIGKILL), `init-fail:OPERATION` or
 `init-kill:OPERATION` (the tests' build of the init does so at that operation, a name or an index of the plan),
-`without:OPERATION` (all operations of that name are left out of the plan), or `list:FILE`, which only writes down the
-steps that are reached. The program's name stays the one that is given.
+`without:OPERATION` (all operations of that name are left out of the plan), `ignore:PROPERTY` (a JSON pointer in which
+* is any item or key: config.json is read as if it were not there), `ignore-option:WORD` (the same of an option of
+mounts) or `mistake-option:WORD` (which is passed on as if it were the file system's), or `list:FILE`, which only
+writes down the steps that are reached. The program's name stays the one that is given.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +43,12 @@ def arrange(kind: str, where: str) -> None:
 
     if kind == "without":
         leave_out(where)
+    elif kind == "ignore":
+        read_as(ignoring(where))
+    elif kind == "ignore-option":
+        read_as(with_options(lambda word: [] if word == where else [word]))
+    elif kind == "mistake-option":
+        read_as(with_options(lambda word: [f"unknown-{word}" if word == where else word]))
     elif kind.startswith("init-"):
         from initdriver import build_init
 
@@ -62,6 +72,99 @@ def leave_out(name: str) -> None:
         whole(self, replace(plan, operations=kept), *arguments)
 
     Launch.__init__ = reduced  # type: ignore[method-assign]
+
+
+# Properties. What a runtime that ignores one takes instead is no value, as if there were none; where there has to be
+# one, that of this table (of patterns, fnmatch): a value, what makes one of the object that it is in, or ENTRY.
+
+Tree = Any
+ENTRY = object()  # the whole entry of the list is ignored
+INSTEAD: dict[str, Any] = {
+    "/ociVersion": "1.0.2",
+    "/process/args": ["/probe"],
+    "/process/consoleSize/*": 0,
+    "/process/cwd": "/",
+    "/process/rlimits/*/type": ENTRY,
+    "/process/rlimits/*/soft": lambda limit: limit["hard"],
+    "/process/rlimits/*/hard": lambda limit: limit["soft"],
+    "/process/scheduler/policy": "SCHED_OTHER",
+    "/process/ioPriority/class": "IOPRIO_CLASS_BE",
+    "/root/path": "rootfs",
+    "/mounts/*/destination": "/mnt",
+    "*/[ug]idMappings/*/*ID": 0,
+    "*/[ug]idMappings/*/size": 1,
+    "/hooks/*/path": ENTRY,
+    "/linux/devices/*/type": "c",
+    "/linux/devices/*/path": "/dev/unnamed",
+    "/linux/devices/*/m??or": 0,
+    "/linux/namespaces/*/type": ENTRY,
+    "/linux/resources/devices/*/allow": False,
+    "/linux/resources/pids/limit": -1,
+    "/linux/resources/blockIO/*/m??or": 0,
+    "/linux/resources/hugepageLimits/*/pageSize": "64KB",
+    "/linux/resources/hugepageLimits/*/limit": (1 << 64) - 1,
+    "/linux/resources/network/priorities/*/name": "lo",
+    "/linux/resources/network/priorities/*/priority": 0,
+    "/linux/seccomp/defaultAction": "SCMP_ACT_ALLOW",
+    "/linux/seccomp/syscalls/*/names": ["acct"],
+    "/linux/seccomp/syscalls/*/action": "SCMP_ACT_ALLOW",
+    "/linux/seccomp/syscalls/*/args/*/index": 0,
+    "/linux/seccomp/syscalls/*/args/*/value": 0,
+    "/linux/seccomp/syscalls/*/args/*/op": "SCMP_CMP_EQ",
+    "/linux/memoryPolicy/mode": "MPOL_DEFAULT",
+    "/linux/personality/domain": "LINUX",
+}
+
+
+def read_as(other: Callable[[Tree], Tree]) -> None:
+    """Have the reader see another tree than what is in the file. (A process by itself, for exec, is seen as part of a
+    configuration.)"""
+    from ocirun.spec import read
+
+    spec, process = read._spec, read._process
+    read._spec = lambda tree, *rest: spec(other(tree), *rest)
+    read._process = lambda tree, *rest: process(other({"process": tree}).get("process"), *rest)
+
+
+def ignoring(pointer: str) -> Callable[[Tree], Tree]:
+    """What a runtime sees of a tree when it ignores a property."""
+    instead = next((value for key, value in INSTEAD.items() if fnmatch.fnmatchcase(pointer, key)), None)
+
+    def ignored(tree: Tree, steps: list[str]) -> Tree:
+        step, rest = steps[0], steps[1:]
+        if step == "*" and rest == [last] and instead is ENTRY:
+            return [entry for entry in tree if last not in entry] if isinstance(tree, list) else tree
+        if step == "*" and isinstance(tree, list):
+            return [ignored(item, rest) if rest else item for item in tree]
+        if not isinstance(tree, dict):
+            return tree
+        result = dict(tree)
+        for key in tree if step == "*" else {step} & tree.keys():
+            if rest:
+                result[key] = ignored(tree[key], rest)
+            elif instead is None:
+                del result[key]
+            else:
+                result[key] = instead(tree) if callable(instead) else instead
+        return result
+
+    last = pointer.rpartition("/")[2]
+    return lambda tree: ignored(tree, pointer.split("/")[1:])
+
+
+def with_options(other: Callable[[str], list[str]]) -> Callable[[Tree], Tree]:
+    """What a runtime sees of a tree when it takes options of mounts for something else."""
+
+    def seen(tree: Tree) -> Tree:
+        mounts = [
+            mount | {"options": [one for word in mount["options"] for one in other(word)]}
+            if isinstance(mount, dict) and isinstance(mount.get("options"), list)
+            else mount
+            for mount in tree.get("mounts", ())
+        ]
+        return tree | {"mounts": mounts} if mounts else tree
+
+    return seen
 
 
 if __name__ == "__main__":

@@ -314,9 +314,9 @@ class Running:
     def out(self) -> str:
         return self._out.read_text(errors="replace")
 
-    def result(self, timeout: float = TIMEOUT) -> Result:
+    def result(self, timeout: float = 0) -> Result:
         try:
-            code = self.popen.wait(timeout)
+            code = self.popen.wait(timeout or TIMEOUT)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait()
@@ -371,7 +371,7 @@ class Runtime:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL if stdin is None else stdin, **streams)
         return Running(argv, process, out, err, log)
 
-    def __call__(self, *words: str, timeout: float = TIMEOUT, **options: Any) -> Result:
+    def __call__(self, *words: str, timeout: float = 0, **options: Any) -> Result:
         return self.spawn(*words, **options).result(timeout)
 
     def run(self, bundle: Bundle, *flags: str, **options: Any) -> Result:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from spec.strategies import full
 
 from ocirun.cgroup import resources
 from ocirun.errors import OperationError
@@ -20,6 +23,7 @@ from ocirun.spec.limits import (
     WeightDevice,
 )
 from ocirun.spec.model import Resources
+from ocirun.spec.read import read_tree
 
 MIB = 1 << 20
 
@@ -221,6 +225,78 @@ def test_table(given: Resources, on_v1: list[str] | None, on_v2: list[str] | Non
             assert caught.value.pointer.startswith("/linux/resources/")
         else:
             assert written(convert(given)) == expected
+
+
+def test_a_whole_configuration() -> None:
+    """All that config.json can say, from its text on."""
+    given = full()["linux"]["resources"]
+    given["hugepageLimits"] = [{"pageSize": "1GB", "limit": 1 << 30}]
+    given["memory"]["swap"] = 1 << 30
+    del given["unified"]  # of v2
+    assert written(resources.v1(read(given))) == [
+        "cpuset.cpus 2-3",
+        "cpuset.mems 0-7",
+        "cpu.shares 1024",
+        "cpu.cfs_period_us 500000",
+        "cpu.cfs_quota_us 1000000",
+        "cpu.cfs_burst_us 100",
+        "cpu.idle 1",
+        "cpu.rt_period_us 1000000",
+        "cpu.rt_runtime_us 950000",
+        "memory.limit_in_bytes 536870912",
+        "memory.memsw.limit_in_bytes 1073741824",
+        "memory.soft_limit_in_bytes 268435456",
+        "memory.oom_control 1",
+        "memory.swappiness 60",
+        "pids.max 100",
+        "blkio.weight 10 (may be absent)",
+        "blkio.bfq.weight 10 (instead)",
+        "blkio.leaf_weight 20",
+        "blkio.weight_device 8:1 500 (may be absent)",
+        "blkio.bfq.weight_device 8:1 500 (instead)",
+        "blkio.leaf_weight_device 8:1 300",
+        "blkio.throttle.read_bps_device 8:16 1048576",
+        "blkio.throttle.write_bps_device 8:16 1048576",
+        "blkio.throttle.read_iops_device 8:16 1048576",
+        "blkio.throttle.write_iops_device 8:16 1048576",
+        "hugetlb.1GB.limit_in_bytes 1073741824",
+        "hugetlb.1GB.rsvd.limit_in_bytes 1073741824 (may be absent)",
+        "net_cls.classid 1048577",
+        "net_prio.ifpriomap eth0 500",
+        "rdma.max mlx5_1 hca_handle=3 hca_object=10000",
+    ]
+    given["unified"] = {"memory.high": "1"}
+    del given["cpu"]["realtimeRuntime"], given["cpu"]["realtimePeriod"]  # of v1
+    assert written(resources.v2(read(given))) == [
+        "pids.max 100",
+        "memory.swap.max 536870912",
+        "memory.max 536870912",
+        "memory.low 268435456",
+        "io.bfq.weight 10 (may be absent)",
+        "io.weight 1 (instead)",
+        "io.bfq.weight 8:1 500 (may be absent)",
+        "io.max 8:16 rbps=1048576",
+        "io.max 8:16 wbps=1048576",
+        "io.max 8:16 riops=1048576",
+        "io.max 8:16 wiops=1048576",
+        "cpu.weight 100",
+        "cpu.idle 1",
+        "cpu.max 1000000 500000",
+        "cpu.max.burst 100",
+        "cpuset.cpus 2-3",
+        "cpuset.mems 0-7",
+        "hugetlb.1GB.max 1073741824",
+        "hugetlb.1GB.rsvd.max 1073741824 (may be absent)",
+        "rdma.max mlx5_1 hca_handle=3 hca_object=10000",
+        "memory.high 1",
+    ]
+
+
+def read(given: dict[str, Any]) -> Resources:
+    """linux.resources as a record, as it is read from a configuration."""
+    found = read_tree({"linux": {"resources": given}}, []).linux.resources
+    assert found is not None
+    return found
 
 
 def test_pointers() -> None:

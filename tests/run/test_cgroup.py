@@ -104,6 +104,21 @@ def test_device_rules(runtime: Runtime, bundle: Workshop) -> None:
     assert report["writes"]["/dev/tty"] == "ENXIO", "allowed; there is no terminal"
 
     made = bundle()
+    made.capabilities("MKNOD", "DAC_OVERRIDE")
+    made.linux["resources"]["devices"].append(
+        {"allow": True, "type": "c", "major": 60, "minor": 1, "access": "r"}  # numbers that no driver ever has
+    )
+    others = {"itself": ("c", 60, 1), "type": ("b", 60, 1), "major": ("c", 61, 1), "minor": ("c", 60, 2)}
+    made.linux["devices"] = [
+        {"path": f"/dev/{name}", "type": type, "major": major, "minor": minor}
+        for name, (type, major, minor) in others.items()
+    ]
+    report = runtime.report(made, "write=/dev/itself", *(f"path=/dev/{name}" for name in others))
+    read = {name: report["paths"][f"/dev/{name}"]["error"] for name in others}
+    assert read == {"itself": "ENXIO", "type": "EPERM", "major": "EPERM", "minor": "EPERM"}
+    assert report["writes"]["/dev/itself"] == "EPERM"
+
+    made = bundle()
     del made.linux["resources"]
     made.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}]
     report = runtime.report(made, "write=/dev/kmsg", "write=/dev/null")

@@ -1,23 +1,16 @@
 """Every kind of operation is watched: a runtime that leaves it out of its plans fails a test of this folder.
 
-Each row's test is run in a pytest of its own against a runtime without the operation (tests/faults.py), where it has to
-fail; and all of them against the same front door without a fault, where they have to pass.
+Each row's test is run against a runtime without the operation (tests/faults.py), where it has to fail; and against the
+same front door without a fault, where it has to pass.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import harness
 import pytest
+from warm import Warm
 
 from ocirun.plan import parent
 from ocirun.plan.fields import FIELDS
-
-HERE = Path(__file__).parent
 
 # The cheapest test that asserts what the operation is for.
 WATCHED = {
@@ -96,41 +89,6 @@ def test_the_table_has_every_operation() -> None:
     assert sorted(WATCHED | ELSEWHERE) == sorted({*FIELDS, *parent.FIELDS})
 
 
-def runs(program: Path, *tests: str) -> bool:
-    """Whether the tests pass with that runtime."""
-    words = ["-q", "-x", "-p", "no:cacheprovider", *(str(HERE / test) for test in tests)]
-    command = [str(Path(sys.prefix, "bin", "pytest")), *words]
-    environ = os.environ | {"OCIRUN_TEST_RUNTIME": str(program), "TMPDIR": str(program.parent)}
-    popen = subprocess.Popen(
-        command, cwd=HERE.parents[1], env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    output, _ = popen.communicate()
-    # A runtime without namespaces pivots the tests themselves into the rootfs, where they can clean up nothing.
-    for directory in harness.cgroup_roots().values():
-        for left in directory.glob(f"ot{popen.pid}-*"):
-            left.rmdir()
-    assert popen.returncode in (0, 1), output
-    return popen.returncode == 0
-
-
-def test_without_a_fault(door: Path) -> None:
-    """The tests' own front door changes nothing by itself."""
-    assert runs(door, *sorted(set(WATCHED.values())))
-
-
 @pytest.mark.parametrize("operation", sorted(WATCHED))
-def test_left_out(operation: str, door: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OCIRUN_TEST_FAULT", f"without:{operation}")
-    monkeypatch.setenv("OCIRUN_TEST_TIMEOUT", "6")  # some of them are waited for in vain
-    assert not runs(door, WATCHED[operation])
-
-
-@pytest.fixture
-def door(scratch: Path) -> Path:
-    """A program `ocirun` with the fault that OCIRUN_TEST_FAULT names."""
-    program = scratch / "ocirun"
-    faults = HERE.parent / "faults.py"
-    fault = '"${OCIRUN_TEST_FAULT:-list:/dev/null}"'
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {faults} {fault} ocirun "$@"\n')
-    program.chmod(0o755)
-    return program
+def test_left_out(operation: str, warm: Warm) -> None:
+    warm.notices(f"without:{operation}", [f"run/{WATCHED[operation]}"])

@@ -212,6 +212,29 @@ def test_remount_of_what_is_not_mounted(runtime: Runtime, bundle: Workshop) -> N
     runtime.run(made).failed("invalid argument")
 
 
+@pytest.mark.parametrize("option", ["defaults", "norelatime", "rnorelatime"])
+@pytest.mark.ocirun  # runc 1.1.5 does not know all of them
+def test_words_without_an_effect(runtime: Runtime, bundle: Workshop, option: str) -> None:
+    """They are no data for the file system, which would refuse them."""
+    made = bundle()
+    made.mount("/new", "tmpfs", "new", option)
+    assert mounts(runtime.report(made))["/new"].options == USUAL
+
+
+@pytest.mark.parametrize("option", ["slave", "rslave"])
+def test_slaves_where_mounts_are_shared(
+    runtime: Runtime, bundle: Workshop, sources: dict[str, Path], option: str
+) -> None:
+    for path in (sources["usual"], sources["usual"] / "sub"):
+        harness.mount("", str(path), None, MS_SHARED)
+    made = bundle()
+    made.linux["rootfsPropagation"] = "shared"
+    made.mount("/data", "bind", str(sources["usual"]), "rbind", option)
+    got = mounts(runtime.report(made))
+    assert got["/data"].propagation == "slave"
+    assert got["/data/sub"].propagation == ("slave" if option == "rslave" else "shared")
+
+
 @pytest.mark.parametrize("option", PROPAGATION)
 def test_propagation_of_one_mount_or_all(
     runtime: Runtime, bundle: Workshop, sources: dict[str, Path], option: str

@@ -148,6 +148,19 @@ def test_all_five_capability_sets(runtime: Runtime, bundle: Workshop, user: int)
         assert capabilities(runtime.report(made))["permitted"] == capability_mask(["CHOWN", "KILL", "NET_RAW"])
 
 
+def test_effective_capabilities(runtime: Runtime, bundle: Workshop) -> None:
+    """execve replaces them by what follows from the other sets; but the program is executed with them."""
+    made = bundle("true")
+    os.chmod(made.rootfs / "probe", 0o700)
+    made.process["user"] = {"uid": 1000, "gid": 1000}
+    sets = {kind: ["CAP_DAC_OVERRIDE"] for kind in ("bounding", "permitted")}
+    made.process["capabilities"] = sets | {"effective": ["CAP_DAC_OVERRIDE"]}
+    runtime.run(made).ok()
+    made.process["capabilities"] = sets | {"effective": []}
+    result = runtime.run(made)
+    assert result.code and "permission denied" in (result.error or result.err).lower()
+
+
 def test_no_capabilities_at_all(runtime: Runtime, bundle: Workshop) -> None:
     for sets in ({}, {kind: [] for kind in SETS}):
         made = bundle()
