@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/ioprio.h>
 #include <linux/netlink.h>
 #include <sched.h>
 #include <stdint.h>
@@ -75,4 +76,34 @@ int sys_route_socket(int network)
 	}
 	close(own);
 	return fd;
+}
+
+/* struct sched_attr of <linux/sched/types.h>, which does not go with <sched.h>: as of Linux 5.3, 56 bytes. */
+struct scheduling {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+	uint32_t util_min, util_max;
+};
+
+/* sched_setattr(2) of a process; times in nanoseconds. */
+int sys_sched_setattr(int pid, unsigned int policy, int nice, unsigned int priority, unsigned long long flags,
+		      unsigned long long runtime, unsigned long long deadline, unsigned long long period)
+{
+	const struct scheduling attr = {
+		.size = sizeof(attr), .policy = policy, .flags = flags, .nice = nice, .priority = priority,
+		.runtime = runtime, .deadline = deadline, .period = period,
+	};
+
+	return syscall(SYS_sched_setattr, pid, &attr, 0u) < 0 ? -errno : 0;
+}
+
+/* ioprio_set(2) of a process; level is an IOPRIO_CLASS_*. */
+int sys_ioprio_set(int pid, unsigned int level, unsigned int priority)
+{
+	const unsigned int value = level << IOPRIO_CLASS_SHIFT | priority;
+
+	return syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, value) < 0 ? -errno : 0;
 }

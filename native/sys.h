@@ -2,3 +2,6 @@ int sys_bpf_prog_load(const void *instructions, unsigned int count, char *log, u
 int sys_bpf_attach_device(int cgroup, int program, unsigned int flags);
 int sys_subreaper(void);
 int sys_route_socket(int network);
+int sys_sched_setattr(int pid, unsigned int policy, int nice, unsigned int priority, unsigned long long flags,
+		      unsigned long long runtime, unsigned long long deadline, unsigned long long period);
+int sys_ioprio_set(int pid, unsigned int level, unsigned int priority);

@@ -9,15 +9,16 @@ from .procfs import NAMESPACE_FILES, read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .spec.model import Spec
+    from .spec.model import Process, Spec
 
 _NS_GET_USERNS = 0xB701  # ioctl_ns(2): the same on every architecture that this runs on
 
 
-def host(spec: Spec | None = None) -> Host:
+def host(spec: Spec | None = None, process: Process | None = None) -> Host:
     """The facts, as the calling process sees them.
 
     :param spec: the container that they are for, if any
+    :param process: the process that they are for, if any
     :raises OSError: /proc is not there
     """
     euid = posix.geteuid()
@@ -35,7 +36,12 @@ def host(spec: Spec | None = None) -> Host:
         kcore=_exists("/proc/kcore"),
         shared=_shared(spec) if spec is not None and spec.linux.sysctl else (),
         hard_limits=hard_limits(read_file("/proc/self/limits")),
+        may_schedule=not _is_scheduled(process) or (not nested and may_schedule(read_file("/proc/self/status"))),
     )
+
+
+def _is_scheduled(process: Process | None) -> bool:
+    return process is not None and (process.scheduler is not None or process.io_priority is not None)
 
 
 def _shared(spec: Spec) -> tuple[str, ...]:
@@ -99,6 +105,12 @@ def hard_limits(limits: bytes) -> tuple[int, ...]:
     """
     values = (line[47:68].strip() for line in limits.splitlines()[1:])
     return tuple(0xFFFFFFFFFFFFFFFF if value == b"unlimited" else int(value) for value in values)
+
+
+def may_schedule(status: bytes) -> bool:
+    """Whether CAP_SYS_NICE is among the effective capabilities of /proc/self/status."""
+    _, _, rest = status.partition(b"\nCapEff:")
+    return bool(int(rest.split(None, 1)[0], 16) >> 23 & 1)
 
 
 def _unescape(path: str) -> str:

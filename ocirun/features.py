@@ -5,6 +5,7 @@ from __future__ import annotations
 from .plan.tables import FLAGS, PROPAGATION, RECURSIVE
 from .spec.seccomp import SECCOMP_ACTIONS, SECCOMP_ARCHITECTURES, SECCOMP_FLAGS, SECCOMP_OPERATORS
 from .spec.tables import CAPABILITIES, NAMESPACES
+from .spec.tuning import MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def document(runc_version: str, version: str, spec_version: str) -> dict[str, An
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
-            "memoryPolicy": {"modes": [], "flags": []},
+            "memoryPolicy": {"modes": sorted(MEMORY_POLICY_MODES), "flags": sorted(MEMORY_POLICY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": True},
         },

@@ -38,3 +38,4 @@ class Host(Record):
     kcore: bool = True  # /proc/kcore exists
     shared: tuple[str, ...] = ()  # types of namespaces that the container is to join and that are the caller's own
     hard_limits: tuple[int, ...] = ()  # getrlimit(2) by resource number; () = not asked
+    may_schedule: bool = True  # has CAP_SYS_NICE in the initial user namespace; asked where there is something to do

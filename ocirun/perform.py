@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EBUSY, EINVAL, EOPNOTSUPP, EPERM
+
 from .errors import OperationError, reason_of
 from .procfs import read_file
 
@@ -11,19 +13,7 @@ if TYPE_CHECKING:
 
     from .plan.ops import Operation
 
-
-def _same_ids(pid: int, file: str, text: str) -> None:
-    lines = sorted(line.split() for line in read_file(f"/proc/{pid}/{file}").decode().splitlines())
-    if lines != sorted(line.split() for line in text.splitlines()):
-        shown = ", ".join(" ".join(line) for line in lines[:5]) + (" ..." if len(lines) > 5 else "")
-        raise OSError(0, f"the namespace has others: {shown or 'none'}")
-
-
-# For each kind a function of the pid and the operation's values, which raises OSError: with an errno, or with one and
-# words of its own.
-_PERFORMERS: dict[str, Callable[..., None]] = {
-    "same_ids": _same_ids,
-}
+_FIFO, _RR, _DEADLINE = 1, 2, 6  # spec/tuning.py
 
 
 def perform(pid: int, operations: Sequence[Operation]) -> None:
@@ -41,3 +31,51 @@ def perform(pid: int, operations: Sequence[Operation]) -> None:
             number = error.errno or 0
             reason = error.strerror or reason_of(number)
             raise OperationError(describe(operation), pointer, number, reason) from None
+
+
+def _scheduler(
+    pid: int, policy: int, nice: int, priority: int, flags: int, runtime: int, deadline: int, period: int
+) -> None:
+    from ._native import lib
+
+    result = lib.sys_sched_setattr(pid, policy, nice, priority, flags, runtime, deadline, period)
+    if result < 0:
+        raise OSError(-result, ": ".join(filter(None, (reason_of(-result), _why_not_scheduled(-result, policy)))))
+
+
+def _why_not_scheduled(error: int, policy: int) -> str:
+    """What sched(7) and sched_setattr(2) say of an error, for one who may do what he wants (CAP_SYS_NICE)."""
+    if error == EPERM and policy in (_FIFO, _RR):
+        return "the cgroup has no real-time time (linux.resources.cpu.realtimeRuntime)"
+    if error == EPERM and policy == _DEADLINE:
+        return "the process must be allowed all CPUs (no linux.resources.cpu.cpus)"
+    if error == EBUSY:
+        return "the CPUs have not so much time left"
+    if error == EOPNOTSUPP:
+        return "the kernel does not have utilization clamping"
+    if error == EINVAL and policy == _DEADLINE:
+        return "the kernel takes no such period (sysctls kernel.sched_deadline_period_min_us and _max_us)"
+    return "the kernel does not know it" if error == EINVAL else ""
+
+
+def _io_priority(pid: int, level: int, priority: int) -> None:
+    from ._native import lib
+
+    result = lib.sys_ioprio_set(pid, level, priority)
+    if result < 0:
+        raise OSError(-result, reason_of(-result))
+
+
+def _same_ids(pid: int, file: str, text: str) -> None:
+    lines = sorted(line.split() for line in read_file(f"/proc/{pid}/{file}").decode().splitlines())
+    if lines != sorted(line.split() for line in text.splitlines()):
+        shown = ", ".join(" ".join(line) for line in lines[:5]) + (" ..." if len(lines) > 5 else "")
+        raise OSError(0, f"the namespace has others: {shown or 'none'}")
+
+
+# For each kind a function of the pid and the operation's values, which raises OSError with an errno (or 0) and words.
+_PERFORMERS: dict[str, Callable[..., None]] = {
+    "same_ids": _same_ids,
+    "scheduler": _scheduler,
+    "io_priority": _io_priority,
+}

@@ -54,6 +54,7 @@ ORDINARY = Host(
     unified=True,
     hierarchies=(Hierarchy(mountpoint="/sys/fs/cgroup", controllers=(), own="/user.slice/session"),),
     may_mount=False,
+    may_schedule=False,
     hard_limits=_LIMITS,
 )
 NESTED = Host(  # root in `unshare -r`
@@ -62,6 +63,7 @@ NESTED = Host(  # root in `unshare -r`
     unified=False,
     hierarchies=_v1("memory"),
     may_mount=False,
+    may_schedule=False,
     setgroups_denied=True,
     hard_limits=_LIMITS,
 )

@@ -343,6 +343,45 @@ static void report_signals(void)
 	close_with('}');
 }
 
+/* What sched_getattr(2) says; musl has neither the call nor the struct. */
+static void report_sched_attr(void)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+		uint32_t util_min, util_max;
+	} attr = {.size = sizeof attr};
+
+	syscall(SYS_sched_getattr, 0, &attr, sizeof attr, 0);
+	key("sched_attr");
+	open_with('{');
+	key_number("policy", attr.policy);
+	key_number("flags", (int64_t)attr.flags);
+	key_number("nice", attr.nice);
+	key_number("priority", attr.priority);
+	key_number("runtime", (int64_t)attr.runtime);
+	key_number("deadline", (int64_t)attr.deadline);
+	key_number("period", (int64_t)attr.period);
+	close_with('}');
+}
+
+/* get_mempolicy(2): [mode with flags, the first 64 nodes]; [-1, 0] where the kernel has no NUMA. */
+static void report_memory_policy(void)
+{
+	unsigned long nodes[1024 / (8 * sizeof(long))] = {0};
+	int mode = -1;
+
+	syscall(SYS_get_mempolicy, &mode, nodes, 8 * sizeof nodes, 0, 0);
+	key("memory_policy");
+	open_with('[');
+	number(mode);
+	number((int64_t)nodes[0]);
+	close_with(']');
+}
+
 static void report_scheduling(void)
 {
 	cpu_set_t set;
@@ -358,6 +397,9 @@ static void report_scheduling(void)
 	errno = 0;
 	key_number("nice", getpriority(PRIO_PROCESS, 0));
 	key_number("ioprio", syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0));
+	report_sched_attr();
+	report_memory_policy();
+	key_number("persona", syscall(SYS_personality, 0xffffffffUL));
 }
 
 static void report_descriptors(void)

@@ -29,10 +29,10 @@ def run(call: Call) -> int:
     tolerance = rootless(call)
     bundle = resolved(call.flags["bundle"])
     spec, _ = read_config(bundle)
-    host = facts.host(spec)
+    host = facts.host(spec, spec.process)
     if host.euid and not any(namespace.type == "user" for namespace in spec.linux.namespaces):
         # Only root can create this container: so what would root's create do?
-        host = replace(host, euid=0, egid=0, groups=(), may_mount=True)
+        host = replace(host, euid=0, egid=0, groups=(), may_mount=True, may_schedule=True)
         report.write(call, "warning", "only root can create this container: the plan is what root's create would do")
     options = Options(
         id=_ID,

@@ -114,7 +114,7 @@ class Creation:
         :param wait: PID 1 is to wait for `start`
         """
         # All that can be refused is refused before anything is made.
-        host = facts.host(self.spec)
+        host = facts.host(self.spec, self.spec.process)
         placement = driver.place(self.spec, host, self.id, self.request.rootless)
         plan = self._plan(host, placement, console_socket >= 0, wait)
         steps.reach("create.claim")

@@ -94,7 +94,7 @@ class Execution:
         if status == PAUSED and not ignore_paused:
             raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
         self.spec = read_stored(f"{entry.bundle}/config.json", store.config(root, id))
-        self.process = process_of(self.spec, what) if isinstance(what, Command) else what
+        self.process = process_of(self.spec, what) if isinstance(what, Command) else completed(self.spec, what)
         self._check(warn)
 
     def _check(self, warn: Callable[[Error], None] | None) -> None:
@@ -137,7 +137,7 @@ class Execution:
             plan = build_exec(
                 self.process,
                 self.spec,
-                facts.host(),
+                facts.host(process=self.process),
                 self._options(descriptors["console"] >= 0),
                 self.entry.cgroup,
                 _foreign_namespaces(self.entry.pid),
@@ -206,6 +206,16 @@ def process_of(spec: Spec, command: Command) -> Process:
     for variable in command.env:
         if variable.find("=") <= 0:
             raise UsageError(f"invalid environment variable: expected NAME=VALUE, found {variable}")
+    return replace(process, **changes)
+
+
+def completed(spec: Spec, process: Process) -> Process:
+    """The process with what it leaves to the container's own, as in runc."""
+    inherited = ("capabilities", "oom_score_adj", "scheduler", "io_priority")
+    changes = {field: getattr(spec.process, field) for field in inherited if getattr(process, field) is None}
+    affinity = process.exec_cpu_affinity
+    if affinity is None or not (affinity.initial or affinity.final):
+        changes["exec_cpu_affinity"] = spec.process.exec_cpu_affinity
     return replace(process, **changes)
 
 

@@ -116,7 +116,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     _root_entered(draft, spec, options, has_own_mounts(spec), wishes)
     _kernel_settings(draft, spec)
     process.become(draft, spec, spec.process, filter, host, umask=0o022)
-    add(ops.ready("init", ""))
+    process.ready(draft, spec.process, host)
     if options.wait:
         add(ops.wait_start("init", "", slot=inherited.index("fifo")))
     for number, hook in enumerate(spec.hooks.start_container):
@@ -135,10 +135,6 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) ->
         draft.unsupported("/linux/mountLabel", "a mount label")
     if linux.intel_rdt:
         draft.unsupported("/linux/intelRdt", "intelRdt")
-    if linux.memory_policy:
-        draft.unsupported("/linux/memoryPolicy", "a memory policy")
-    if linux.personality:
-        draft.unsupported("/linux/personality", "a personality")
     if linux.seccomp and linux.seccomp.listener_path:
         draft.unsupported("/linux/seccomp/listenerPath", "a seccomp listener")
     if no_pivot and PROPAGATION.get(linux.rootfs_propagation or "", 0) & MS_PRIVATE:
@@ -148,8 +144,19 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) ->
 
         for pointer, kind in sysctls_of_the_host(linux.sysctl, host.shared):
             draft.refuse(pointer, f"this sysctl needs a namespace of its own of type {kind}", "the host's")
+    if _cannot_fork(spec.process) and spec.hooks.start_container:
+        expected = "expected SCHED_FLAG_RESET_ON_FORK for SCHED_DEADLINE with startContainer hooks, which need a fork"
+        draft.refuse("/process/scheduler/flags", expected)
     if host.euid and not any(space.type == "user" for space in linux.namespaces):
         draft.refuse("/linux/namespaces", "rootless container requires user namespaces")
+
+
+def _cannot_fork(wanted: Process) -> bool:
+    """sched(7), "Deadline scheduling"."""
+    scheduler = wanted.scheduler
+    if scheduler is None or scheduler.policy != "SCHED_DEADLINE":
+        return False
+    return "SCHED_FLAG_RESET_ON_FORK" not in scheduler.flags
 
 
 def refuse_process(draft: Draft, wanted: Process) -> None:
@@ -158,12 +165,6 @@ def refuse_process(draft: Draft, wanted: Process) -> None:
         draft.unsupported("/process/apparmorProfile", "an AppArmor profile")
     if wanted.selinux_label:
         draft.unsupported("/process/selinuxLabel", "an SELinux label")
-    if wanted.scheduler:
-        draft.unsupported("/process/scheduler", "a scheduling policy")
-    if wanted.io_priority:
-        draft.unsupported("/process/ioPriority", "an I/O priority")
-    if wanted.exec_cpu_affinity:
-        draft.unsupported("/process/execCPUAffinity", "a CPU affinity for exec")
 
 
 # The outer stage

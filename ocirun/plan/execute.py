@@ -52,7 +52,14 @@ def build_exec(
     pidfd = len(inherited) - 1
     refuse_process(draft, wanted)
     add = draft.add
+    initial = final = None
+    if wanted.exec_cpu_affinity is not None:
+        from . import tuning
 
+        initial, final = tuning.affinity(wanted.exec_cpu_affinity)
+
+    if initial is not None:
+        add(initial)
     by_fork = "user" not in namespaces or root_is_caller(spec.linux.uid_mappings, host)
     by_tasks, clone = open_cgroups(draft, directories, "", by_fork, watched=True)
     outer_limits(draft, wanted, host)
@@ -70,8 +77,14 @@ def build_exec(
     if not root_is_own:
         add(ops.enter_root("outer", "/root/path", path=draft.host_path(spec.root.path)))
     draft.operations.extend(by_tasks)
-    add(ops.reset_affinity("outer", ""))
+    # The wanted CPUs, else all that the container has; only in its cgroup, where nobody's initial ones count any more.
+    if initial is None and final is None:
+        add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
+    if final is not None:
+        add(final)
+    elif initial is not None:
+        add(ops.reset_affinity("init", ""))
 
     add(ops.new_session("init", ""))
     if late:
@@ -86,6 +99,6 @@ def build_exec(
     if options.console:
         process.console(draft, wanted, bind_console=False)
     process.become(draft, spec, wanted, filter, host, umask=None)
-    add(ops.ready("init", ""))
+    process.ready(draft, wanted, host)
     process.execute(draft, wanted, options)
     return draft.finish()

@@ -60,49 +60,54 @@ LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {
     "time_offset": (10, "HHIIIq0Q", ()),
     "join_cgroup": (11, "HHII0Q", ()),
     "reset_affinity": (12, "HHI0Q", ()),
-    "clone": (13, "HHIII0Q", ()),
-    "new_session": (14, "HHI0Q", ()),
-    "keyring": (15, "HHIII0Q", ((3, "str"),)),
-    "link_up": (16, "HHIII0Q", ((3, "str"),)),
-    "propagation": (17, "HHII0Q", ()),
-    "mount_root": (18, "HHIIII0Q", ((3, "str"),)),
-    "root_here": (19, "HHI0Q", ()),
-    "use_root": (20, "HHI0Q", ()),
-    "mount": (21, "HHIIIIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"), (9, "strv"))),
-    "bind": (22, "HHIIIIIIIIIIIII0Q", ((3, "str"), (7, "str"))),
-    "fetch": (23, "HHII0Q", ()),
-    "setattr": (24, "HHIIIIIII0Q", ((3, "str"),)),
-    "mkdir": (25, "HHIIII0Q", ((3, "str"),)),
-    "symlink": (26, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
-    "mknod": (27, "HHIIIIIIII0Q", ((3, "str"),)),
-    "bind_device": (28, "HHIIIIII0Q", ((3, "str"), (6, "str"))),
-    "mounts_ready": (29, "HHI0Q", ()),
-    "hook": (30, "HHIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (12, "str"), (14, "str"))),
-    "pivot_root": (31, "HHI0Q", ()),
-    "move_root": (32, "HHI0Q", ()),
-    "chroot": (33, "HHI0Q", ()),
-    "root_propagation": (34, "HHII0Q", ()),
-    "root_readonly": (35, "HHI0Q", ()),
-    "hostname": (36, "HHIII0Q", ((3, "str"),)),
-    "domainname": (37, "HHIII0Q", ((3, "str"),)),
-    "sysctl": (38, "HHIIIII0Q", ((3, "str"), (5, "str"))),
-    "mask": (39, "HHIII0Q", ((3, "str"),)),
-    "readonly": (40, "HHIII0Q", ((3, "str"),)),
-    "console": (41, "HHIIIII0Q", ()),
-    "reopen_dev_null": (42, "HHI0Q", ()),
-    "own_stdio": (43, "HHII0Q", ()),
-    "no_new_privs": (44, "HHI0Q", ()),
-    "bounding": (45, "HHIQ0Q", ()),
-    "set_user": (46, "HHIIIIII0Q", ((5, "blob"),)),
-    "set_capabilities": (47, "HHIQQQQ0Q", ()),
-    "umask": (48, "HHII0Q", ()),
-    "chdir": (49, "HHIIII0Q", ((3, "str"),)),
-    "set_rlimit": (50, "HHIIIQQ0Q", ()),
-    "seccomp": (51, "HHIIII0Q", ((3, "blob"),)),
-    "find_executable": (52, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
-    "ready": (53, "HHI0Q", ()),
-    "wait_start": (54, "HHII0Q", ()),
-    "exec": (55, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
+    "affinity": (13, "HHIII0Q", ((3, "blob"),)),
+    "clone": (14, "HHIII0Q", ()),
+    "new_session": (15, "HHI0Q", ()),
+    "keyring": (16, "HHIII0Q", ((3, "str"),)),
+    "link_up": (17, "HHIII0Q", ((3, "str"),)),
+    "propagation": (18, "HHII0Q", ()),
+    "mount_root": (19, "HHIIII0Q", ((3, "str"),)),
+    "root_here": (20, "HHI0Q", ()),
+    "use_root": (21, "HHI0Q", ()),
+    "mount": (22, "HHIIIIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"), (9, "strv"))),
+    "bind": (23, "HHIIIIIIIIIIIII0Q", ((3, "str"), (7, "str"))),
+    "fetch": (24, "HHII0Q", ()),
+    "setattr": (25, "HHIIIIIII0Q", ((3, "str"),)),
+    "mkdir": (26, "HHIIII0Q", ((3, "str"),)),
+    "symlink": (27, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
+    "mknod": (28, "HHIIIIIIII0Q", ((3, "str"),)),
+    "bind_device": (29, "HHIIIIII0Q", ((3, "str"), (6, "str"))),
+    "mounts_ready": (30, "HHI0Q", ()),
+    "hook": (31, "HHIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (12, "str"), (14, "str"))),
+    "pivot_root": (32, "HHI0Q", ()),
+    "move_root": (33, "HHI0Q", ()),
+    "chroot": (34, "HHI0Q", ()),
+    "root_propagation": (35, "HHII0Q", ()),
+    "root_readonly": (36, "HHI0Q", ()),
+    "hostname": (37, "HHIII0Q", ((3, "str"),)),
+    "domainname": (38, "HHIII0Q", ((3, "str"),)),
+    "sysctl": (39, "HHIIIII0Q", ((3, "str"), (5, "str"))),
+    "mask": (40, "HHIII0Q", ((3, "str"),)),
+    "readonly": (41, "HHIII0Q", ((3, "str"),)),
+    "console": (42, "HHIIIII0Q", ()),
+    "reopen_dev_null": (43, "HHI0Q", ()),
+    "own_stdio": (44, "HHII0Q", ()),
+    "scheduler": (45, "HHIIiIIQQQ0Q", ()),
+    "io_priority": (46, "HHIII0Q", ()),
+    "memory_policy": (47, "HHIIII0Q", ((4, "blob"),)),
+    "personality": (48, "HHII0Q", ()),
+    "no_new_privs": (49, "HHI0Q", ()),
+    "bounding": (50, "HHIQ0Q", ()),
+    "set_user": (51, "HHIIIIII0Q", ((5, "blob"),)),
+    "set_capabilities": (52, "HHIQQQQ0Q", ()),
+    "umask": (53, "HHII0Q", ()),
+    "chdir": (54, "HHIIII0Q", ((3, "str"),)),
+    "set_rlimit": (55, "HHIIIQQ0Q", ()),
+    "seccomp": (56, "HHIIII0Q", ((3, "blob"),)),
+    "find_executable": (57, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
+    "ready": (58, "HHI0Q", ()),
+    "wait_start": (59, "HHII0Q", ()),
+    "exec": (60, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
 }
 
 
@@ -168,6 +173,11 @@ def join_cgroup(who: str, pointer: str, *, slot: int) -> Operation:
 def reset_affinity(who: str, pointer: str) -> Operation:
     """All CPUs again, whatever the caller was bound to; the cpuset still holds."""
     return Operation((who, pointer, "reset_affinity", ()))
+
+
+def affinity(who: str, pointer: str, *, cpus: bytes) -> Operation:
+    """sched_setaffinity(2) to the CPUs whose bits are set."""
+    return Operation((who, pointer, "affinity", (cpus,)))
 
 
 def clone(who: str, pointer: str, *, cgroup_slot: int, procs_slot: int) -> Operation:
@@ -318,6 +328,26 @@ def reopen_dev_null(who: str, pointer: str) -> Operation:
 def own_stdio(who: str, pointer: str, *, uid: int) -> Operation:
     """fchown 0, 1, 2 to the user, as far as they are not /dev/null or shared."""
     return Operation((who, pointer, "own_stdio", (uid,)))
+
+
+def scheduler(who: str, pointer: str, *, policy: int, nice: int, priority: int, flags: int, runtime: int, deadline: int, period: int) -> Operation:
+    """sched_setattr(2) of the process itself, where the runtime may do no more than that."""
+    return Operation((who, pointer, "scheduler", (policy, nice, priority, flags, runtime, deadline, period)))
+
+
+def io_priority(who: str, pointer: str, *, level: int, priority: int) -> Operation:
+    """ioprio_set(2) of the process itself, likewise."""
+    return Operation((who, pointer, "io_priority", (level, priority)))
+
+
+def memory_policy(who: str, pointer: str, *, mode: int, nodes: bytes) -> Operation:
+    """set_mempolicy(2): MPOL_* with MPOL_F_*, and the nodes whose bits are set."""
+    return Operation((who, pointer, "memory_policy", (mode, nodes)))
+
+
+def personality(who: str, pointer: str, *, persona: int) -> Operation:
+    """personality(2)."""
+    return Operation((who, pointer, "personality", (persona,)))
 
 
 def no_new_privs(who: str, pointer: str) -> Operation:

@@ -32,6 +32,8 @@ MOMENTS: dict[str, str] = {
     "same_ids": MAPS,
     "move_device": PID,
     "hook": MOUNTS,
+    "scheduler": READY,
+    "io_priority": READY,
 }
 
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -44,6 +46,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "same_ids": ("file", "text"),
     "move_device": ("name", "wanted"),
     "hook": ("kind", "path", "args", "env", "timeout"),
+    "scheduler": ("policy", "nice", "priority", "flags", "runtime", "deadline", "period"),
+    "io_priority": ("level", "priority"),
 }
 
 
@@ -100,3 +104,16 @@ def move_device(pointer: str, *, name: str, wanted: str) -> Operation:
 def hook(pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str], timeout: int) -> Operation:
     """Run a prestart or createRuntime hook; timeout in seconds, -1 for none."""
     return ParentOperation(("parent", pointer, "hook", (kind, path, args, env, timeout)))
+
+
+def scheduler(
+    pointer: str, *, policy: int, nice: int, priority: int, flags: int, runtime: int, deadline: int, period: int
+) -> Operation:
+    """sched_setattr(2) of PID 1; times in nanoseconds."""
+    values = (policy, nice, priority, flags, runtime, deadline, period)
+    return ParentOperation(("parent", pointer, "scheduler", values))
+
+
+def io_priority(pointer: str, *, level: int, priority: int) -> Operation:
+    """ioprio_set(2) of PID 1; level is an IOPRIO_CLASS_*."""
+    return ParentOperation(("parent", pointer, "io_priority", (level, priority)))

@@ -66,6 +66,14 @@ def become(
     mask = umask if user.umask is None else user.umask
     if mask is not None:
         add(ops.umask("init", "/process/user/umask" if user.umask is not None else "", mask=mask))
+    if spec.linux.memory_policy is not None or spec.linux.personality is not None:
+        from . import tuning
+
+        tuning.of_kernel(draft, spec.linux)
+    if not host.may_schedule:
+        from . import tuning
+
+        tuning.by_init(draft, wanted)
     if wanted.no_new_privileges:
         add(ops.no_new_privs("init", "/process/noNewPrivileges"))
     limits = [
@@ -115,6 +123,15 @@ def become(
     if not early_filter:
         draft.operations.extend(limits)
         _seccomp(draft, filter)
+
+
+def ready(draft: Draft, wanted: Process, host: Host) -> None:
+    """Nothing is left but the exec, and what the runtime does to the process before."""
+    draft.add(ops.ready("init", ""))
+    if host.may_schedule and (wanted.scheduler is not None or wanted.io_priority is not None):
+        from . import tuning
+
+        tuning.by_runtime(draft, wanted)
 
 
 def execute(draft: Draft, wanted: Process, options: Options) -> None:

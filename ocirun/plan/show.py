@@ -239,6 +239,52 @@ def _devices(f: dict[str, Any]) -> str:
     return f"limit the devices of {f['path']} ({len(f['rules'].splitlines())} rules)"
 
 
+def _scheduler(f: dict[str, Any]) -> str:
+    from ..spec.tuning import SCHEDULER_FLAGS, SCHEDULER_POLICIES
+
+    policy = _name(SCHEDULER_POLICIES, f["policy"])
+    words = [f"{name} {f[name]}" for name in ("nice", "priority", "runtime", "deadline", "period") if f[name]]
+    words += [name for name, flag in SCHEDULER_FLAGS.items() if f["flags"] & flag]
+    return f"schedule by {policy}" + (f" ({', '.join(words)})" if words else "")
+
+
+def _io_priority(f: dict[str, Any]) -> str:
+    from ..spec.tuning import IO_CLASSES
+
+    return f"set the I/O priority to {f['priority']} of {_name(IO_CLASSES, f['level'])}"
+
+
+def _memory_policy(f: dict[str, Any]) -> str:
+    from ..spec.tuning import MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES
+
+    words = [name for name, flag in MEMORY_POLICY_FLAGS.items() if f["mode"] & flag]
+    words.insert(0, _name(MEMORY_POLICY_MODES, f["mode"] & ~sum(MEMORY_POLICY_FLAGS.values())))
+    return f"set the memory policy {', '.join(words)}" + (f" on nodes {_numbers(f['nodes'])}" if f["nodes"] else "")
+
+
+def _personality(f: dict[str, Any]) -> str:
+    from ..spec.tuning import PERSONALITIES
+
+    return f"set the personality {_name(PERSONALITIES, f['persona'])}"
+
+
+def _name(table: dict[str, int], number: int) -> str:
+    return next((name for name, value in table.items() if value == number), str(number))
+
+
+def _numbers(mask: bytes) -> str:
+    """The bits that are set, as "0-3,7"."""
+    parts: list[str] = []
+    first = -1
+    for number, bit in enumerate(f"0{int.from_bytes(mask, 'little'):b}"[::-1]):
+        if bit == "1" and first < 0:
+            first = number
+        elif bit == "0" and first >= 0:
+            parts.append(str(first) if first == number - 1 else f"{first}-{number - 1}")
+            first = -1
+    return ",".join(parts)
+
+
 _WORDS: dict[str, Any] = {
     "cgroup_create": "make the cgroup {path}",
     "cgroup_write": lambda f: f"write {', '.join(f['value'].splitlines())} to {f['path']}",
@@ -261,6 +307,7 @@ _WORDS: dict[str, Any] = {
     "time_offset": _time_offset,
     "join_cgroup": lambda f: f"join the cgroup{_of(f['holds'].rpartition('/')[0])}",
     "reset_affinity": "allow all CPUs",
+    "affinity": lambda f: f"run on CPUs {_numbers(f['cpus'])}",
     "clone": _clone,
     "new_session": "start a session",
     "keyring": "join the session keyring {name}",
@@ -292,6 +339,10 @@ _WORDS: dict[str, Any] = {
     "console": _console,
     "reopen_dev_null": "reopen /dev/null",
     "own_stdio": "give stdio to user {uid}",
+    "scheduler": _scheduler,
+    "io_priority": _io_priority,
+    "memory_policy": _memory_policy,
+    "personality": _personality,
     "no_new_privs": "forbid new privileges",
     "bounding": lambda f: f"limit the capabilities to {_capabilities(f['keep'])}",
     "set_user": _set_user,

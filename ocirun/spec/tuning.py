@@ -60,6 +60,9 @@ MEMORY_POLICY_FLAGS: dict[str, int] = {
 PERSONALITIES: dict[str, int] = {"LINUX": 0x0000, "LINUX32": 0x0008}
 """personality(2)"""
 
+_CPUS = 1 << 16  # more than any kernel can be built for
+_NODES = 1 << 10  # the kernel's MAX_NUMNODES at its largest
+
 
 class Scheduler(Record):
     """process.scheduler, sched_setattr(2); times in nanoseconds."""
@@ -160,8 +163,9 @@ def of_process(process: model.Process, at: str) -> Iterator[Breach]:
     if process.exec_cpu_affinity is not None:
         for key in ("initial", "final"):
             value = getattr(process.exec_cpu_affinity, key)
-            if value and not _is_list(value):
-                yield f"{at}/execCPUAffinity/{key}", 'expected a list of CPUs such as "0-3,7"', quoted(value), ()
+            if value and not members(value, _CPUS):
+                expected = f'expected a list of CPUs such as "0-3,7", below {_CPUS}'
+                yield f"{at}/execCPUAffinity/{key}", expected, quoted(value), ()
 
 
 def of_linux(linux: model.Linux) -> Iterator[Breach]:
@@ -175,12 +179,15 @@ def of_linux(linux: model.Linux) -> Iterator[Breach]:
 def _scheduler(scheduler: Scheduler, at: str) -> Iterator[Breach]:
     """sched_setattr(2)"""
     policy = (f"{at}/policy",)
+    needs = (*policy, f"{at}/flags")
     if not -20 <= scheduler.nice <= 19:
         yield f"{at}/nice", "expected an integer from -20 to 19", str(scheduler.nice), ()
+    # With these the kernel looks at the process's present policy and parameters instead.
+    kept = {"SCHED_FLAG_KEEP_POLICY", "SCHED_FLAG_KEEP_PARAMS"}.intersection(scheduler.flags)
     if scheduler.policy in ("SCHED_FIFO", "SCHED_RR"):
-        if not 1 <= scheduler.priority <= 99:
+        if not (0 if kept else 1) <= scheduler.priority <= 99:
             expected = f"expected an integer from 1 to 99 for {scheduler.policy}"
-            yield f"{at}/priority", expected, str(scheduler.priority), policy
+            yield f"{at}/priority", expected, str(scheduler.priority), needs
     elif scheduler.priority:
         yield f"{at}/priority", "expected a priority only for SCHED_FIFO and SCHED_RR", str(scheduler.priority), policy
     if scheduler.policy != "SCHED_DEADLINE":
@@ -188,6 +195,24 @@ def _scheduler(scheduler: Scheduler, at: str) -> Iterator[Breach]:
             value = getattr(scheduler, key)
             if value:
                 yield f"{at}/{key}", f"expected a {key} only for SCHED_DEADLINE", str(value), policy
+    elif not kept:
+        yield from _deadline(scheduler, at, needs)
+
+
+def _deadline(scheduler: Scheduler, at: str, needs: tuple[str, ...]) -> Iterator[Breach]:
+    """sched(7), "SCHED_DEADLINE": 1024 <= runtime <= deadline <= period < 2^63; a period of 0 is the deadline."""
+    runtime, deadline, period = scheduler.runtime, scheduler.deadline, scheduler.period
+    if runtime < 1024:
+        yield f"{at}/runtime", "expected at least 1024 nanoseconds for SCHED_DEADLINE", str(runtime), needs
+    elif runtime > deadline:
+        expected = f"expected at most the deadline of {deadline} nanoseconds"
+        yield f"{at}/runtime", expected, str(runtime), (*needs, f"{at}/deadline")
+    if period and deadline > period:
+        expected = f"expected at most the period of {period} nanoseconds"
+        yield f"{at}/deadline", expected, str(deadline), (*needs, f"{at}/period")
+    for key, value in (("deadline", deadline), ("period", period)):
+        if value >= 1 << 63:
+            yield f"{at}/{key}", "expected less than 2^63 nanoseconds", str(value), needs
 
 
 def _intel_rdt(rdt: IntelRdt, at: str) -> Iterator[Breach]:
@@ -201,8 +226,8 @@ def _memory_policy(policy: MemoryPolicy, at: str) -> Iterator[Breach]:
     """set_mempolicy(2)"""
     nodes, flags = policy.nodes or "", policy.flags
     needs = (f"{at}/mode", f"{at}/nodes")
-    if nodes and not _is_list(nodes):
-        yield f"{at}/nodes", 'expected a list of nodes such as "0-1,3"', quoted(nodes), ()
+    if nodes and not members(nodes, _NODES):
+        yield f"{at}/nodes", f'expected a list of nodes such as "0-1,3", below {_NODES}', quoted(nodes), ()
     if policy.mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
         if nodes:
             yield f"{at}/nodes", f"expected none for {policy.mode}", quoted(nodes), needs
@@ -218,10 +243,26 @@ def _memory_policy(policy: MemoryPolicy, at: str) -> Iterator[Breach]:
         yield f"{at}/flags", expected, policy.mode, needs
 
 
-def _is_list(text: str) -> bool:
-    """A list of numbers as the kernel's CPU lists, "0-3,7" (cpuset(7), "List format")."""
+def members(text: str, limit: int = _CPUS) -> int:
+    """A list of numbers as the kernel's CPU lists, "0-3,7" (cpuset(7), "List format"), as bits; blanks around a number
+    or range and empty ones do not matter, as in runc. 0 for what is no such list, has no number in it or one that is
+    not below the limit."""
+    bits = 0
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not is_number(first) or (dash and not (is_number(last) and int(first) <= int(last))):
-            return False
-    return True
+        part = part.strip()
+        if not part:
+            continue
+        first, dash, last = part.partition("-")
+        low, high = _number(first, limit), _number(last if dash else first, limit)
+        if not 0 <= low <= high:
+            return 0
+        bits |= (2 << high) - (1 << low)
+    return bits
+
+
+def _number(text: str, limit: int) -> int:
+    """-1 for what is none, or too large."""
+    digits = text.lstrip("0") or "0"
+    if not is_number(text) or len(digits) > 9 or int(digits) >= limit:
+        return -1
+    return int(digits)

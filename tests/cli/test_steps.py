@@ -39,9 +39,10 @@ def host(runtime: Runtime, scratch: Path) -> Iterator[Network]:
 
 def hooked(bundle: Workshop) -> Bundle:
     """A container that goes through every step: with a user namespace for the id maps, with the runtime's hooks, and
-    with a network device."""
+    with a network device and an I/O priority."""
     made = bundle("pause")
     made.user_namespace()
+    made.process["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 5}
     hook = [{"path": "/bin/true"}]
     made.config["hooks"] = {"prestart": hook, "createRuntime": hook, "poststart": hook, "poststop": hook}
     made.linux["netDevices"] = {"eth0": {"name": "inside"}}

@@ -16,6 +16,7 @@ from plandriver import (
     UNLIMITED,
     V1,
     V2,
+    directories,
     named,
     placement,
     plan_of,
@@ -32,12 +33,12 @@ from ocirun.plan.execute import build_exec
 from ocirun.plan.process import environment
 from ocirun.record import replace
 from ocirun.spec.devices import Device, NetDevice
-from ocirun.spec.model import Capabilities, Mount, Namespace, Process, Rlimit, Root, Spec, User
+from ocirun.spec.model import Capabilities, Hook, Hooks, Mount, Namespace, Process, Rlimit, Root, Spec, User
 from ocirun.spec.namespaces import IdMapping
 from ocirun.spec.read import read_spec
 from ocirun.spec.seccomp import Seccomp
 from ocirun.spec.tables import NAMESPACES
-from ocirun.spec.tuning import CpuAffinity, IntelRdt, IoPriority, MemoryPolicy, Personality, Scheduler
+from ocirun.spec.tuning import CpuAffinity, IntelRdt, Scheduler
 
 ENGINES = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", HERE.parents[2] / "shared" / "engine-configs"))
 
@@ -543,13 +544,8 @@ def test_allowed_mounts_at_proc(mount: Mount) -> None:
     [
         (with_process(apparmor_profile="docker-default"), "/process/apparmorProfile"),
         (with_process(selinux_label="a:b:c"), "/process/selinuxLabel"),
-        (with_process(scheduler=Scheduler(policy="SCHED_OTHER")), "/process/scheduler"),
-        (with_process(io_priority=IoPriority(class_="IOPRIO_CLASS_IDLE")), "/process/ioPriority"),
-        (with_process(exec_cpu_affinity=CpuAffinity(initial="0")), "/process/execCPUAffinity"),
         (with_linux(mount_label="a:b:c"), "/linux/mountLabel"),
         (with_linux(intel_rdt=IntelRdt()), "/linux/intelRdt"),
-        (with_linux(memory_policy=MemoryPolicy(mode="MPOL_DEFAULT")), "/linux/memoryPolicy"),
-        (with_linux(personality=Personality(domain="LINUX")), "/linux/personality"),
         (
             with_linux(seccomp=Seccomp(default_action="SCMP_ACT_ALLOW", listener_path="/x", raw={})),
             "/linux/seccomp/listenerPath",
@@ -563,11 +559,11 @@ def test_unsupported_is_refused_not_ignored(spec: Spec, pointer: str) -> None:
 
 
 def test_all_that_is_unsupported_is_listed() -> None:
-    spec = with_process(selinux_label="a", scheduler=Scheduler(policy="SCHED_FIFO"))
+    spec = with_process(selinux_label="a", apparmor_profile="b")
     spec = replace(spec, mounts=(Mount(destination="/a"),))
     assert [problem.partition(":")[0] for problem in refused(spec)] == [
+        "/process/apparmorProfile",
         "/process/selinuxLabel",
-        "/process/scheduler",
         "/mounts/0",
     ]
 
@@ -594,7 +590,42 @@ def test_an_ordinary_user_needs_a_user_namespace() -> None:
     assert refused(spec_of("minimal"), ORDINARY) == ["/linux/namespaces: rootless container requires user namespaces"]
 
 
+def test_a_deadline_forbids_the_fork_of_startcontainer_hooks() -> None:
+    deadline = Scheduler(policy="SCHED_DEADLINE", runtime=1024, deadline=2048)
+    hooks = Hooks(start_container=(Hook(path="/a"),))
+    [problem] = refused(replace(with_process(scheduler=deadline), hooks=hooks))
+    assert problem.startswith("/process/scheduler/flags: expected SCHED_FLAG_RESET_ON_FORK")
+    assert plan_of(with_process(scheduler=deadline))
+    reset = replace(deadline, flags=("SCHED_FLAG_RESET_ON_FORK",))
+    assert plan_of(replace(with_process(scheduler=reset), hooks=hooks))
+    assert plan_of(replace(with_process(scheduler=Scheduler(policy="SCHED_FIFO", priority=1)), hooks=hooks))
+
+
 # exec
+
+
+@pytest.mark.parametrize(
+    ("initial", "final", "expected"),
+    [
+        (None, None, ["reset_affinity", "clone"]),
+        ("", "", ["reset_affinity", "clone"]),
+        ("0", None, ["affinity", "clone", "reset_affinity"]),
+        (None, "1", ["clone", "affinity"]),
+        ("0", "1", ["affinity", "clone", "affinity"]),
+    ],
+)
+def test_affinity_of_exec(initial: str | None, final: str | None, expected: list[str]) -> None:
+    """The initial CPUs until the cgroup has been joined, which with cgroup v2 is when PID 1 is made."""
+    wanted = Process(cwd="/", args=("ls",), exec_cpu_affinity=CpuAffinity(initial=initial, final=final))
+    options = Options(id="x", bundle="/b")
+    for host in (V1, V2):
+        plan = build_exec(wanted, spec_of("minimal"), host, options, directories(host), (), None)
+        names = [operation.name for operation in plan.operations]
+        assert [name for name in names if name in ("affinity", "reset_affinity", "clone")] == expected
+        if initial:
+            assert names[0] == "affinity"
+        if "join_cgroup" in names:
+            assert names.index("join_cgroup") < len(names) - names[::-1].index(expected[-1]) - 1
 
 
 def test_exec_keeps_the_callers_umask() -> None:

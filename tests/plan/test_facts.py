@@ -15,6 +15,7 @@ from ocirun import facts
 from ocirun.host import Hierarchy
 from ocirun.procfs import read_file
 from ocirun.spec.model import Linux, Namespace, Process, Root, Spec
+from ocirun.spec.tuning import Scheduler
 
 
 def test_a_file_of_several_pages() -> None:
@@ -102,6 +103,15 @@ def test_this_host() -> None:
     assert host.kcore == os.path.exists("/proc/kcore")
     for hierarchy in host.hierarchies:
         assert os.path.isdir(hierarchy.own_directory)
+
+
+def test_who_may_schedule() -> None:
+    assert facts.may_schedule(b"Name:\tx\nCapInh:\t0000000000800000\nCapEff:\t000001fffeffffff\nCapBnd:\t0\n")
+    assert not facts.may_schedule(b"Name:\tCapEff:\nCapPrm:\tffffffffffffffff\nCapEff:\tffffffffff7fffff\n")
+    nobody, scheduled = Process(cwd="/"), Process(cwd="/", scheduler=Scheduler(policy="SCHED_OTHER"))
+    assert facts.host(process=nobody).may_schedule, "not asked"
+    expected = facts.may_schedule(Path("/proc/self/status").read_bytes())
+    assert facts.host(process=scheduled).may_schedule == (expected and not facts.host().in_user_namespace)
 
 
 SHOW = "from ocirun.facts import host; h = host(); print(h.euid, h.in_user_namespace, h.may_mount, h.setgroups_denied)"

@@ -39,6 +39,8 @@ CASES = [
     ("hooks", "v1"),
     ("process", "v1"),
     ("no-new-privileges", "v1"),
+    ("tuning", "v1"),
+    ("tuning", "nested"),
 ]
 
 
@@ -81,6 +83,8 @@ def test_options(name: str, changes: dict[str, object]) -> None:
         ("host", "v1", ()),
         ("terminal", "v1", ("mount", "pid")),
         ("process", "v1", ("mount", "pid")),
+        ("tuning", "v1", ("mount", "pid")),
+        ("tuning", "v2", ("mount", "pid")),
     ],
 )
 def test_exec(bundle: str, host: str, namespaces: tuple[str, ...]) -> None:

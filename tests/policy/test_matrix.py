@@ -20,6 +20,7 @@ from ocirun.cli.table import COMMANDS
 from ocirun.errors import Error
 from ocirun.host import Hierarchy
 from ocirun.plan.build import build
+from ocirun.plan.execute import build_exec
 from ocirun.record import replace
 from ocirun.seccomp import compile_filter
 from ocirun.spec.read import read_spec
@@ -104,18 +105,35 @@ HOSTS = {"v1": replace(V1, hierarchies=HIERARCHIES), "v2": V2}
 
 # Other values than those of full(), which are what is done without them too.
 VALUES = {
-    "/process/scheduler": {"policy": "SCHED_BATCH"},
     "/process/user/umask": 0o77,
     "/linux/seccomp/syscalls/*/errnoRet": 18,
     "/linux/seccomp/syscalls/*/args/*/valueTwo": 0x7E000000,
 }
+# No policy has all properties.
+SCHEDULERS = {
+    "v1": {"policy": "SCHED_FIFO", "nice": 5, "priority": 6, "flags": ["SCHED_FLAG_RECLAIM"]},
+    "v2": {
+        "policy": "SCHED_DEADLINE",
+        "flags": ["SCHED_FLAG_RESET_ON_FORK"],
+        "runtime": 2000,
+        "deadline": 3000,
+        "period": 4000,
+    },
+}
 # And other ones of a kind of which not all will do.
 OTHERS = {
     "/process/rlimits/*/type": "RLIMIT_CORE",
+    "/process/scheduler/policy": "SCHED_RR",
+    "/process/ioPriority/class": "IOPRIO_CLASS_RT",
+    "/process/execCPUAffinity/initial": "1",
+    "/process/execCPUAffinity/final": "1",
     "/linux/devices/*/type": "b",
     "/linux/namespaces/*/type": "pid",
     "/linux/resources/devices/*/access": "r",
     "/linux/resources/hugepageLimits/*/pageSize": "1GB",
+    "/linux/memoryPolicy/mode": "MPOL_PREFERRED",
+    "/linux/memoryPolicy/nodes": "1",
+    "/linux/personality/domain": "LINUX",
     "/linux/seccomp/defaultAction": "SCMP_ACT_TRACE",
     "/linux/seccomp/syscalls/*/action": "SCMP_ACT_TRACE",
     "/linux/seccomp/syscalls/*/args/*/op": "SCMP_CMP_EQ",
@@ -148,6 +166,7 @@ def base(host: str) -> Tree:
     for row in PROPERTIES:
         for name in row.names if row.state == "refused" else ():
             tree = removed(tree, where(name, tree))
+    tree["process"]["scheduler"] = SCHEDULERS[host]
     tree["mounts"][0] |= {"type": "tmpfs", "options": ["nosuid"]}
     kinds = ("network", "mount", "uts", "time", *(("user",) if host == "v1" else ()))
     linux = tree["linux"]
@@ -168,15 +187,17 @@ def base(host: str) -> Tree:
 
 
 def effect(tree: Tree, host: str) -> object:
-    """All that becomes of a configuration: what create plans and does, and what later commands use; or the error."""
+    """All that becomes of a configuration: what create and exec plan, and what later commands use; or the error."""
     try:
         spec = read_spec("config.json", json.dumps(tree).encode())
         filter = compile_filter(spec.linux.seccomp, None) if spec.linux.seccomp else None
         placement = driver.place(spec, HOSTS[host], "box", "auto")
-        plan = build(spec, HOSTS[host], options_for(spec), placement, filter)
+        options = options_for(spec)
+        plan = build(spec, HOSTS[host], options, placement, filter)
+        later = build_exec(spec.process, spec, HOSTS[host], options, placement.directories, (), filter)
     except Error as error:
         return str(error)
-    operations = [(op.who, op.name, op.values) for op in plan.operations]
+    operations = [(op.who, op.name, op.values) for op in (*plan.operations, *later.operations)]
     return operations, spec.hooks.poststart, spec.hooks.poststop, spec.annotations
 
 

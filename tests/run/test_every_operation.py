@@ -14,6 +14,7 @@ from ocirun.plan.fields import FIELDS
 
 # The cheapest test that asserts what the operation is for.
 WATCHED = {
+    "affinity": "test_tuning.py::test_affinity_of_exec",
     "become_root": "test_namespaces.py::test_user_namespace",
     "bind": "test_filesystem.py::test_bind_mounts",
     "bind_device": "test_namespaces.py::test_user_namespace",
@@ -32,11 +33,13 @@ WATCHED = {
     "gid_map": "test_namespaces.py::test_user_namespace",
     "hook": "test_hooks.py::test_order_over_a_life",
     "hostname": "test_namespaces.py::test_hostname_and_domainname",
+    "io_priority": "test_tuning.py::test_io_priority",
     "join_cgroup": "test_cgroup.py::test_joined_everywhere_and_removed",
     "keyring": "test_process.py::test_keyring",
     "link_up": "test_process.py::test_a_plain_root_process",
     "map_ids": "test_namespaces.py::test_user_namespace",
     "mask": "test_filesystem.py::test_masked_and_readonly_paths",
+    "memory_policy": "test_tuning.py::test_memory_policy",
     "mkdir": "test_process.py::test_cwd",
     "mknod": "test_filesystem.py::test_default_devices_and_links",
     "mount": "test_filesystem.py::test_default_mounts",
@@ -50,6 +53,7 @@ WATCHED = {
     "open": "test_namespaces.py::test_several_joined_at_once",
     "open_tree": "test_exec.py::test_a_process_like_the_first",
     "own_stdio": "test_process.py::test_stdio_belongs_to_the_user",
+    "personality": "test_tuning.py::test_personality",
     "pivot_root": "test_filesystem.py::test_root_path",
     "propagation": "test_filesystem.py::test_no_mount_reaches_a_host_whose_mounts_are_shared",
     "readonly": "test_filesystem.py::test_masked_and_readonly_paths",
@@ -60,6 +64,7 @@ WATCHED = {
     "root_here": "test_filesystem.py::test_without_a_mount_namespace",
     "root_propagation": "test_filesystem.py::test_rootfs_propagation",
     "root_readonly": "test_filesystem.py::test_root_readonly",
+    "scheduler": "test_tuning.py::test_nice",
     "seccomp": "test_seccomp.py::test_one_errno_for_one_call",
     "same_ids": "test_namespaces.py::test_mappings_beside_the_path_of_a_user_namespace",
     "set_capabilities": "test_process.py::test_all_five_capability_sets",

@@ -10,7 +10,7 @@ from spec.strategies import minimal
 
 from ocirun.errors import ConfigError
 from ocirun.load import child
-from ocirun.spec import namespaces, read, rules, warnings
+from ocirun.spec import namespaces, read, rules, tuning, warnings
 
 ALL = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 MAPPING = [{"containerID": 0, "hostID": 100000, "size": 1000}]
@@ -61,7 +61,7 @@ def range_of(first: int, host: int, size: int) -> Any:
 VERSION = "expected a version of the specification from 1.0.0 to 1.3.x, with -rc, -dev or + too"
 ABSOLUTE = "expected an absolute path"
 TEMPLATE = 'expected the name of a network device, or a template for one such as "eth%d"'
-DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 2, "period": 3}
+DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 2000, "period": 3000}
 NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
 
 
@@ -140,12 +140,32 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
             "/process/scheduler/period: expected a period only for SCHED_DEADLINE, found 7",
         ),
         (
+            process(scheduler={"policy": "SCHED_FIFO", "priority": 100}),
+            "/process/scheduler/priority: expected an integer from 1 to 99 for SCHED_FIFO, found 100",
+        ),
+        (
+            process(scheduler={"policy": "SCHED_DEADLINE"}),
+            "/process/scheduler/runtime: expected at least 1024 nanoseconds for SCHED_DEADLINE, found 0",
+        ),
+        (
+            process(scheduler={**DEADLINE, "runtime": 2001}),
+            "/process/scheduler/runtime: expected at most the deadline of 2000 nanoseconds, found 2001",
+        ),
+        (
+            process(scheduler={**DEADLINE, "deadline": 3001}),
+            "/process/scheduler/deadline: expected at most the period of 3000 nanoseconds, found 3001",
+        ),
+        (
+            process(scheduler={**DEADLINE, "period": 2**63}),
+            f"/process/scheduler/period: expected less than 2^63 nanoseconds, found {2**63}",
+        ),
+        (
             process(ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 8}),
             "/process/ioPriority/priority: expected an integer from 0 to 7, found 8",
         ),
         (
             process(execCPUAffinity={"initial": "0-1,3", "final": "3-1"}),
-            '/process/execCPUAffinity/final: expected a list of CPUs such as "0-3,7", found "3-1"',
+            '/process/execCPUAffinity/final: expected a list of CPUs such as "0-3,7", below 65536, found "3-1"',
         ),
         (config(mounts=[{"destination": ""}]), '/mounts/0/destination: expected a path, found ""'),
         (
@@ -404,7 +424,7 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         ),
         (
             linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0-"}),
-            '/linux/memoryPolicy/nodes: expected a list of nodes such as "0-1,3", found "0-"',
+            '/linux/memoryPolicy/nodes: expected a list of nodes such as "0-1,3", below 1024, found "0-"',
         ),
         (
             linux(
@@ -454,6 +474,10 @@ def test_broken(tree: Any, message: str) -> None:
         process(rlimits=[{"type": "RLIMIT_CORE", "soft": 2**64 - 1, "hard": 2**64 - 1}]),
         process(scheduler=DEADLINE),
         process(scheduler={"policy": "SCHED_FIFO", "priority": 99, "nice": -20}),
+        process(scheduler={"policy": "SCHED_FIFO", "flags": ["SCHED_FLAG_KEEP_POLICY"]}),
+        process(scheduler={"policy": "SCHED_DEADLINE", "flags": ["SCHED_FLAG_KEEP_PARAMS"]}),
+        process(scheduler={**DEADLINE, "period": 0}),
+        process(execCPUAffinity={"initial": "", "final": " 0-1, ,65535,"}),
         process(capabilities={"bounding": ["CAP_FUTURE", "chown"]}),
         process(env=["A==", "a b=c", "A="]),
         config(mounts=[{"destination": "relative", "type": "tmpfs"}]),
@@ -475,6 +499,8 @@ def test_broken(tree: Any, message: str) -> None:
         seccomp(defaultAction="SCMP_ACT_ERRNO", defaultErrnoRet=38),
         seccomp(NOTIFY, listenerPath="/a", listenerMetadata="x"),
         linux(memoryPolicy={"mode": "MPOL_PREFERRED"}),
+        linux(memoryPolicy={"mode": "MPOL_PREFERRED", "nodes": "0-1023"}),
+        linux(memoryPolicy={"mode": "MPOL_DEFAULT", "nodes": ""}),
         linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0, 2-3"}),
     ],
 )
@@ -527,6 +553,14 @@ def test_the_path_of_a_sysctl() -> None:
     assert namespaces.sysctl_path("net/ipv4/conf/eth0.1/forwarding") == "net/ipv4/conf/eth0.1/forwarding"
     assert namespaces.sysctl_path("net.ipv4.conf.eth0/1.forwarding") == "net/ipv4/conf/eth0.1/forwarding"
     assert namespaces.sysctl_path("kernel") == "kernel"
+
+
+def test_lists_of_numbers() -> None:
+    assert tuning.members("0-3,7") == 0b10001111
+    assert tuning.members(" 5 ,, 2-2,5", 6) == 0b100100
+    for wrong in ("", ",", "x", "1-", "-1", "3-1", "1--2", "1-2-3", "0 - 1", "٣", "6", "0-6", "9" * 5000, "+1", "1_0"):
+        assert tuning.members(wrong, 6) == 0, wrong
+    assert tuning.members("0" * 5000 + "1", 6) == 2
 
 
 def test_rules_are_silent_about_values_that_are_wrong_by_themselves() -> None:
