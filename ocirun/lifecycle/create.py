@@ -13,7 +13,6 @@ from ..plan.build import Options, build
 from ..procfs import clean, is_pidfd, open_process, process_stat
 from ..record import Record, replace
 from ..spec.read import read_config
-from ..spec.rules import is_doubtful
 from ..state import document_tail, hook_state
 from .kill import SIGKILL
 
@@ -99,10 +98,13 @@ class Creation:
         self.root, self.id, self.request = root, id, request
         self.bundle = resolved(bundle)
         self.spec, self.config = read_config(self.bundle)
-        if warn and is_doubtful(self.spec):
-            from ..spec.warnings import warnings
+        if warn:
+            from ..spec.rules import is_doubtful
 
-            tell(warn, "config.json", warnings(self.spec))
+            if is_doubtful(self.spec):
+                from ..spec.warnings import warnings
+
+                tell(warn, "config.json", warnings(self.spec))
         self._lock = -1
         self._has_cgroup = False
         self._began = False

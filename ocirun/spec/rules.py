@@ -43,7 +43,7 @@ def is_doubtful(spec: model.Spec) -> bool:
         or any([mount.destination[:1] != "/" for mount in spec.mounts])
         or (memory is not None and (memory.kernel is not None or memory.kernel_tcp is not None))
         or linux.personality is not None
-        or len(linux.devices) > 1
+        or len({(device.major, device.minor) for device in linux.devices}) < len(linux.devices)
         or bool(
             (linux.uid_mappings or linux.gid_mappings)
             and any([namespace.type == "user" and namespace.path for namespace in linux.namespaces])

@@ -4,12 +4,14 @@ at a start than is needed, because every import is paid by every container."""
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from spec.strategies import minimal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "ocirun"
@@ -158,3 +160,19 @@ def test_modules_of_state(tmp_path: Path) -> None:
     import ocirun  # noqa: F401 - where it is installed
 
     assert loaded("--root", str(tmp_path), "state", "nobody") - {"ocirun.cli.report"} <= STATE_MODULES
+
+
+@pytest.mark.parametrize("change", ["", "relative destination"])
+def test_modules_of_a_config(change: str, tmp_path: Path) -> None:
+    """Nothing is loaded that only other containers need, and what warns only where there may be something."""
+    config = minimal() | {"mounts": [{"destination": "proc" if change else "/proc", "type": "proc", "source": "proc"}]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    code = (
+        "import sys\n"
+        "from ocirun.lifecycle.create import PLAIN, Creation\n"
+        f"Creation('/nowhere', 'id', {str(tmp_path)!r}, PLAIN, lambda warning: None)\n"
+        "print(*[name for name in sys.modules if name.startswith('ocirun.spec.')])\n"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    plain = {"model", "read", "readers", "rules", "tables"}
+    assert {name.removeprefix("ocirun.spec.") for name in output.split()} == plain | ({"warnings"} if change else set())
