@@ -145,11 +145,11 @@ int procfs_check_target(struct init *init, int target, const char *path, const c
 {
 	struct stat st;
 
-	if (!is_procfs(target))
+	if (!is_procfs(target) && strcmp(path, "/proc") != 0)
 		return 0;
 	if (fstat(target, &st) < 0)
 		return -errno;
-	if (st.st_ino != PROC_ROOT_INO) {
+	if (is_procfs(target) && st.st_ino != PROC_ROOT_INO) {
 		if (strncmp(path, "/proc/", 6) == 0) /* the plan has only those that runc allows */
 			return 0;
 		say(init, "\"%s\" cannot be mounted because it is inside /proc", path);

@@ -219,7 +219,7 @@ def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
     elif not wish.fstype and not wish.flags & MS_REMOUNT:
         draft.refuse(pointer, 'expected a type, or the option "bind" or "rbind"')
     if target == "/proc":
-        if wish.fstype != "proc" and not (wish.fstype == "bind" and wish.source.endswith("/proc")):
+        if wish.fstype not in ("proc", "bind"):  # whether a source is a procfs is seen when it is mounted
             draft.refuse(pointer, f'"{target}" cannot be mounted because it is not of type proc', wish.fstype)
     elif target.startswith("/proc/") and target not in _ALLOWED_IN_PROC:
         draft.refuse(pointer, f'"{target}" cannot be mounted because it is inside /proc')

@@ -104,6 +104,9 @@ def test_nothing_is_mounted_into_proc_through_a_symlink(rootfs: Path, scratch: P
         failed = attempt([*enter(rootfs), mount("proc", "/proc", target_flags=ORDINARY), last], without=without)
         assert failed is not None
         assert failed.words == '"/root" cannot be mounted because it is not of type proc'
+    failed = attempt([*enter(rootfs), bind(scratch / "fake", "/proc")], without=without)
+    assert failed is not None
+    assert failed.words == '"/proc" cannot be mounted because it is not of type proc'
     procs = [*enter(rootfs), mount("proc", "/proc"), bind("/proc", "/proc", recursive=True), mount("proc", "/proc")]
     assert attempt(procs, without=without) is None
 
