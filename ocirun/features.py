@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .plan.tables import FLAGS, PROPAGATION, RECURSIVE
+from .plan.tables import EXTENSIONS, FLAGS, PROPAGATION, RECURSIVE
 from .spec.seccomp import SECCOMP_ACTIONS, SECCOMP_ARCHITECTURES, SECCOMP_FLAGS, SECCOMP_OPERATORS
 from .spec.tables import CAPABILITIES, NAMESPACES
 from .spec.tuning import MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES
@@ -32,7 +32,7 @@ def document(runc_version: str, version: str, spec_version: str) -> dict[str, An
         "ociVersionMin": "1.0.0",
         "ociVersionMax": spec_version,
         "hooks": list(_HOOKS),
-        "mountOptions": sorted({*FLAGS, *PROPAGATION, *RECURSIVE, "tmpcopyup"}),
+        "mountOptions": sorted({*FLAGS, *PROPAGATION, *RECURSIVE, *EXTENSIONS}),
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
@@ -49,7 +49,7 @@ def document(runc_version: str, version: str, spec_version: str) -> dict[str, An
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
             "memoryPolicy": {"modes": sorted(MEMORY_POLICY_MODES), "flags": sorted(MEMORY_POLICY_FLAGS)},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
         "annotations": {

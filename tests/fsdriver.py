@@ -30,8 +30,10 @@ SOURCES = (
     "op_bind.c",
     "op_console.c",
     "op_device.c",
+    "op_idmap.c",
     "op_mask.c",
     "op_mount.c",
+    "op_node.c",
     "op_root.c",
     "procfs.c",
 )
@@ -106,6 +108,7 @@ NUMBERS = {
     "fsmount": 432,
     "openat2": 437,
     "mount_setattr": 442,
+    "fchmodat2": 452,
 }
 
 
@@ -251,6 +254,7 @@ def bind(
     rec_set: int = 0,
     rec_clear: int = 0,
     propagation: int = 0,
+    target_flags: int = 0,
 ) -> Operation:
     """A bind mount."""
     return ops.bind(
@@ -265,7 +269,7 @@ def bind(
         rec_set=rec_set,
         rec_clear=rec_clear,
         propagation=propagation,
-        target_flags=0,
+        target_flags=target_flags,
     )
 
 
@@ -285,6 +289,11 @@ def setattr(target: str, *, set: int = 0, clear: int = 0, recursive: bool = Fals
 def device(target: str, major: int, minor: int, *, mode: int = 0o020666, uid: int = 0, gid: int = 0) -> Operation:
     """A device node."""
     return ops.mknod("init", "", target=target, mode=mode, major=major, minor=minor, uid=uid, gid=gid)
+
+
+def bind_device(target: str, major: int, minor: int, *, mode: int = 0o020666, slot: int = ops.NO_SLOT) -> Operation:
+    """A device node, bound."""
+    return ops.bind_device("init", "", target=target, mode=mode, major=major, minor=minor, slot=slot)
 
 
 def enter(rootfs: Path, propagation: int = MS_SLAVE | MS_REC) -> list[Operation]:

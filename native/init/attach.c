@@ -2,6 +2,7 @@
 #include "attach.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -137,6 +138,33 @@ int set_propagation(int mount, uint32_t flags)
 int attach(int tree, int target)
 {
 	return kernel_move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+}
+
+int detach(int mount)
+{
+	int back = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (back < 0)
+		return -errno;
+	r = fchdir(mount) < 0 ? -errno : kernel_umount2(".", MNT_DETACH);
+	if (fchdir(back) < 0 && r == 0)
+		r = -errno;
+	return closing(back, r);
+}
+
+bool has_mount_setattr(void)
+{
+	struct mount_attr nothing = {0};
+
+	return !lacks(kernel_mount_setattr(AT_FDCWD, ".", 0, &nothing));
+}
+
+bool has_detached_trees(void)
+{
+	int fd = kernel_open_tree(AT_FDCWD, ".", OPEN_TREE_CLOEXEC);
+
+	return closing(fd, !lacks(fd));
 }
 
 static int set_bind_attributes(struct init *init, int mount, const struct bind *bind)

@@ -44,6 +44,13 @@ int attach_bind(struct init *init, int tree, const struct bind *bind);
 /* Attach a tree that is attached nowhere yet, over what the target descriptor holds. 0 or -errno. */
 int attach(int tree, int target);
 
+/* Take off again what is attached, by a descriptor of its root, a directory. 0 or -errno. */
+int detach(int mount);
+
+/* Is mount_setattr(2) there (Linux 5.12) and open_tree(2) (5.2), with nothing that filters them? */
+bool has_mount_setattr(void);
+bool has_detached_trees(void);
+
 /* Set and clear MOUNT_ATTR_* of the mount whose root the descriptor is. 0 or -errno. */
 int set_attributes(struct init *init, int mount, bool recursive, uint32_t set, uint32_t clear);
 

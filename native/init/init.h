@@ -52,6 +52,9 @@ int slot_fd(struct init *init, uint32_t slot);
 /* Put a descriptor into an empty slot. 0, or a negative error with the descriptor closed. */
 int slot_fill(struct init *init, uint32_t slot, int fd);
 
+/* Does a later record join or map by the namespace in a slot? */
+bool slot_needed(const struct init *init, uint32_t slot);
+
 /* Close what is in a slot, if anything. */
 void slot_close(struct init *init, uint32_t slot);
 

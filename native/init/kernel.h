@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #ifndef AT_RECURSIVE
@@ -93,6 +94,14 @@ static inline int kernel_openat2(int directory, const char *path, uint64_t flags
 static inline int kernel_faccessat2(int directory, const char *path, int mode, int flags)
 {
 	return KERNEL_CALL(faccessat2, directory, path, mode, flags);
+}
+
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+static inline int kernel_fchmodat2(int directory, const char *path, mode_t mode, int flags)
+{
+	return KERNEL_CALL(fchmodat2, directory, path, mode, flags);
 }
 
 static inline int kernel_open_tree(int directory, const char *path, unsigned int flags)

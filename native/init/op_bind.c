@@ -48,13 +48,6 @@ static int bind_target(struct init *init, const char *path, int source, uint32_t
 	return S_ISDIR(st.st_mode) ? inroot_directory(init, path, 0755, lookup, NULL) : inroot_file(init, path, 0755, lookup);
 }
 
-static bool has_mount_setattr(void)
-{
-	struct mount_attr nothing = {0};
-
-	return !lacks(kernel_mount_setattr(AT_FDCWD, ".", 0, &nothing));
-}
-
 /* Attach the tree that the slot holds. */
 static int bind_detached(struct init *init, int tree, const struct bind *bind)
 {
@@ -63,13 +56,6 @@ static int bind_detached(struct init *init, int tree, const struct bind *bind)
 	if (r == 0 && !has_mount_setattr()) /* what open_tree could not do then */
 		r = set_propagation(tree, MS_SLAVE | MS_REC);
 	return r < 0 ? r : set_propagation(tree, bind->propagation);
-}
-
-static bool has_detached_trees(void)
-{
-	int fd = kernel_open_tree(AT_FDCWD, ".", OPEN_TREE_CLOEXEC);
-
-	return closing(fd, !lacks(fd));
 }
 
 /* Bind from an O_PATH descriptor of the source, or from a detached tree. */
@@ -115,7 +101,7 @@ int op_bind(struct init *init, const struct op_bind *op)
 	if (has_detached_trees())
 		r = bind_from(init, op, tree, true);
 	slot_close(init, op->slot);
-	return lacks(r) ? bind_path(init, op) : r;
+	return lacks(r) && !(op->target_flags & TARGET_AS_TAKEN) ? bind_path(init, op) : r;
 }
 
 int op_setattr(struct init *init, const struct op_setattr *op)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -12,6 +13,7 @@
 #include "attach.h"
 #include "inroot.h"
 #include "kernel.h"
+#include "procfs.h"
 
 static bool is_null_device(int fd)
 {
@@ -77,48 +79,52 @@ int op_symlink(struct init *init, const struct op_symlink *op)
 	return closing(parent, r);
 }
 
-static mode_t type_of(mode_t mode)
+/* What mknod and bind_device ask for. */
+struct node {
+	const char *path;
+	mode_t mode;
+	dev_t number;
+};
+
+static bool is_device(mode_t mode)
 {
-	return mode & S_IFMT;
+	return S_ISCHR(mode) || S_ISBLK(mode);
 }
 
-static bool is_node(const struct stat *st, const struct op_mknod *op)
+static bool is_node(const struct stat *st, const struct node *node)
 {
-	bool device = S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode);
-
-	return type_of(st->st_mode) == type_of(op->mode) && (!device || st->st_rdev == makedev(op->major, op->minor));
+	return (st->st_mode & S_IFMT) == (node->mode & S_IFMT) && (!is_device(st->st_mode) || st->st_rdev == node->number);
 }
 
-static int make_node(int parent, const char *name, const struct op_mknod *op)
+static int make_node(int parent, const char *name, const struct node *node)
 {
 	mode_t old = umask(0);
-	int r = mknodat(parent, name, op->mode, makedev(op->major, op->minor)) < 0 ? -errno : 0;
+	int r = mknodat(parent, name, node->mode, node->number) < 0 ? -errno : 0;
 
 	umask(old);
 	return r;
 }
 
-/* The host's node of the same path, type and number, where only mknod(2) is forbidden: as runc does. */
-static int bind_same_node(struct init *init, const struct op_mknod *op)
+/* config-linux.md, "Devices": "If a file already exists at path that does not match the requested device, the runtime
+ * MUST generate an error." */
+static int occupied(struct init *init)
 {
-	const char *path = plan_str(&init->plan, op->target);
-	struct bind bind = {.again = path};
-	struct stat st;
-	int r = -EPERM;
-
-	bind.source = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (bind.source < 0)
-		return -EPERM;
-	if (fstat(bind.source, &st) == 0 && is_node(&st, op)) {
-		bind.target = inroot_file(init, path, 0666, INROOT_NO_FOLLOW);
-		r = bind.target < 0 ? bind.target : closing(bind.target, bind_mount(init, &bind));
-	}
-	return closing(bind.source, r);
+	say(init, "something else than this device is already there");
+	return IN_WORDS;
 }
 
-/* What is there must be what is asked for (config-linux.md, "Devices": "If a file already exists at path that does
- * not match the requested device, the runtime MUST generate an error"). */
-static int check_node(struct init *init, const struct op_mknod *op, int parent, const char *name, bool made)
+/* The mode and the owner that were asked for, whatever the directory's set-group-ID bit and default ACL have made of
+ * them. chown(2) clears set-ID bits. */
+static int set_owner(int fd, struct stat *st, const struct node *node, uid_t uid, gid_t gid)
+{
+	if ((st->st_uid != uid || st->st_gid != gid) &&
+	    (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0 || fstat(fd, st) < 0))
+		return -errno;
+	return st->st_mode == node->mode ? 0 : procfs_chmod(fd, node->mode & 07777);
+}
+
+static int check_node(struct init *init, const struct node *node, int parent, const struct op_mknod *op, const char *name,
+		      bool made)
 {
 	int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
@@ -126,53 +132,123 @@ static int check_node(struct init *init, const struct op_mknod *op, int parent, 
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		r = -errno;
-	else if (!is_node(&st, op)) {
-		say(init, "something else than this device is already there");
-		r = IN_WORDS;
-	} else if (made && (st.st_uid != op->uid || st.st_gid != op->gid) && fchownat(fd, "", op->uid, op->gid, AT_EMPTY_PATH) < 0)
-		r = -errno;
+	else if (!is_node(&st, node))
+		r = occupied(init);
+	else if (made)
+		r = set_owner(fd, &st, node, op->uid, op->gid);
 	return closing(fd, r);
+}
+
+/* The host's node of that path; else the one that udev links by its number. What has the path but is another device is
+ * not what was asked for. */
+static int open_host_node(struct init *init, const struct node *node)
+{
+	char by_number[48];
+	struct stat st;
+	int fd;
+
+	snprintf(by_number, sizeof(by_number), "/dev/%s/%u:%u", S_ISBLK(node->mode) ? "block" : "char",
+		 major(node->number), minor(node->number));
+	for (int i = 0; i < 2; i++) {
+		fd = open(i == 0 ? node->path : by_number, O_PATH | O_CLOEXEC);
+		if (fd >= 0 && fstat(fd, &st) == 0 && is_node(&st, node))
+			return fd;
+		closing(fd, 0);
+	}
+	say(init, "mknod(2) is not allowed here, and the host has no such device at this path or in /dev/%s",
+	    S_ISBLK(node->mode) ? "block" : "char");
+	return IN_WORDS;
+}
+
+/* Where a device is to be bound: a file made for that, or left from the last time, or such a device. */
+static int open_target(struct init *init, const struct node *node)
+{
+	int fd = inroot_file(init, node->path, 0666, INROOT_NO_FOLLOW);
+	struct stat st;
+
+	if (fd == -ELOOP || fd == -ENOTDIR)
+		return occupied(init);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return closing(fd, -errno);
+	if ((S_ISREG(st.st_mode) && st.st_size == 0) || is_node(&st, node))
+		return fd;
+	return closing(fd, occupied(init));
+}
+
+static int bind_host_node(struct init *init, const struct node *node)
+{
+	struct bind bind = {.again = node->path};
+	int r;
+
+	bind.source = open_host_node(init, node);
+	if (bind.source < 0)
+		return bind.source;
+	bind.target = open_target(init, node);
+	r = bind.target < 0 ? bind.target : closing(bind.target, bind_mount(init, &bind));
+	return closing(bind.source, r);
 }
 
 int op_mknod(struct init *init, const struct op_mknod *op)
 {
+	const struct node node = {plan_str(&init->plan, op->target), op->mode, makedev(op->major, op->minor)};
 	char name[NAME_MAX + 1];
-	int parent = inroot_parent(init, plan_str(&init->plan, op->target), name);
+	int parent = inroot_parent(init, node.path, name);
 	int r;
 
 	if (parent < 0)
 		return parent;
-	r = make_node(parent, name, op);
-	if (r == -EPERM)
-		r = bind_same_node(init, op);
+	r = make_node(parent, name, &node);
+	if (r == -EPERM && is_device(node.mode))
+		r = bind_host_node(init, &node);
 	else if (r == 0 || r == -EEXIST)
-		r = check_node(init, op, parent, name, r == 0);
+		r = check_node(init, &node, parent, op, name, r == 0);
 	return closing(parent, r);
+}
+
+/* A mount of the node alone, attached nowhere. Before Linux 6.15 only what is attached can be cloned: over "/" for that
+ * moment, where nobody looks, since nobody else is in the new mount namespace. */
+static int clone_stored(int store)
+{
+	const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+	int tree = kernel_open_tree(store, STORED_NODE, flags);
+	int top, r;
+
+	if (tree != -EINVAL)
+		return tree;
+	top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (top < 0)
+		return -errno;
+	r = closing(top, attach(store, top));
+	if (r < 0)
+		return r;
+	tree = kernel_open_tree(store, STORED_NODE, flags);
+	r = detach(store);
+	return r < 0 ? closing(tree, r) : tree;
+}
+
+static int bind_stored_node(struct init *init, const struct node *node, int store)
+{
+	int tree = clone_stored(store);
+	int target, r;
+
+	if (tree < 0)
+		return tree;
+	target = open_target(init, node);
+	r = target < 0 ? target : closing(target, attach(tree, target));
+	return closing(tree, r);
 }
 
 int op_bind_device(struct init *init, const struct op_bind_device *op)
 {
-	struct bind bind = {.again = plan_str(&init->plan, op->target)};
-	bool opened = op->slot == NO_SLOT;
-	struct stat st;
+	const struct node node = {plan_str(&init->plan, op->target), op->mode, makedev(op->major, op->minor)};
+	const int store = op->slot < init->plan.header->slot_count ? init->slots[op->slot] : -1;
 	int r;
 
-	bind.source = opened ? open(plan_str(&init->plan, op->source), O_PATH | O_CLOEXEC) : slot_fd(init, op->slot);
-	if (bind.source < 0)
-		return opened ? -errno : -EBADF;
-	if (fstat(bind.source, &st) < 0)
-		r = -errno;
-	else if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
-		r = -ENODEV;
-	else
-		r = inroot_file(init, bind.again, 0666, INROOT_NO_FOLLOW);
-	if (r >= 0) {
-		bind.target = r;
-		r = closing(bind.target, bind_mount(init, &bind));
-	}
-	if (opened)
-		close(bind.source);
-	else
-		slot_close(init, op->slot);
+	if (store < 0) /* NO_SLOT, or make_node was not allowed to */
+		return bind_host_node(init, &node);
+	r = bind_stored_node(init, &node, store);
+	slot_close(init, op->slot);
 	return r;
 }

@@ -9,4 +9,7 @@
  * would reach that (CVE-2025-31133, CVE-2026-88265). */
 int open_null_device(struct init *init, int flags);
 
+/* The name of the device in the directory that make_node puts into its slot. */
+#define STORED_NODE "node"
+
 #endif

@@ -51,19 +51,6 @@ int op_open(struct init *init, const struct op_open *op)
 	return fd < 0 ? -errno : slot_fill(init, op->slot, fd);
 }
 
-/* A pidfd may be joined in several records. */
-static bool is_joined_later(const struct init *init, uint32_t slot)
-{
-	const struct record *record = init->record;
-
-	while ((record = plan_next(&init->plan, record)) != NULL) {
-		const struct op_setns *op = (const void *)(record + 1);
-		if (record->kind == OP_setns && op->slot == slot)
-			return true;
-	}
-	return false;
-}
-
 /* Where the runtime may not have a pidfd, /proc/PID stands in for one. */
 static int join_one_by_one(int process, uint32_t flags)
 {
@@ -150,7 +137,7 @@ int op_setns(struct init *init, const struct op_setns *op)
 	}
 	if (op->flags & CLONE_NEWUSER)
 		init->user_namespace = true;
-	if (!is_joined_later(init, op->slot))
+	if (!slot_needed(init, op->slot))
 		slot_close(init, op->slot);
 	return 0;
 }

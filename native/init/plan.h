@@ -45,6 +45,7 @@ enum op_kind {
 #define TARGET_ORDINARY 2u   /* refuse a target with a symlink anywhere in it (proc, sysfs: CVE-2019-19921) */
 #define TARGET_NO_FOLLOW 4u  /* the last component may not be a symlink */
 #define TARGET_LABELLED 8u   /* reserved for mountLabel */
+#define TARGET_AS_TAKEN 16u  /* `bind`: from the slot or not at all, since the path has another mount (idmap) */
 
 /* A plan whose every offset, length and kind has been checked. */
 struct plan {

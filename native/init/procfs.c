@@ -110,13 +110,13 @@ static int walk_procfs(int proc, const char *path, int flags)
 	return fd;
 }
 
-static int open_beneath(int proc, const char *path, int flags)
+int procfs_beneath(int directory, const char *path, int flags)
 {
 	uint64_t how = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS;
-	int fd = kernel_openat2(proc, path, (unsigned)(flags | O_CLOEXEC), 0, how);
+	int fd = kernel_openat2(directory, path, (unsigned)(flags | O_CLOEXEC), 0, how);
 
 	if (lacks(fd))
-		fd = walk_procfs(proc, path, flags);
+		fd = walk_procfs(directory, path, flags);
 	return fd;
 }
 
@@ -135,10 +135,41 @@ static int open_fd_directory(void)
 		fd = n < 0 ? -errno : -ENOENT;
 	} else {
 		memcpy(path + n, "/fd", sizeof("/fd"));
-		fd = open_beneath(proc, path, O_PATH | O_DIRECTORY);
+		fd = procfs_beneath(proc, path, O_PATH | O_DIRECTORY);
 	}
 	close(proc);
 	return fd;
+}
+
+int procfs_process(pid_t pid)
+{
+	int proc = open_procfs(true);
+	char name[16];
+	int fd;
+
+	if (proc < 0)
+		return proc;
+	snprintf(name, sizeof(name), "%d", pid);
+	fd = procfs_beneath(proc, name, O_PATH | O_DIRECTORY);
+	close(proc);
+	return fd;
+}
+
+int procfs_chmod(int fd, mode_t mode)
+{
+	int r = kernel_fchmodat2(fd, "", mode, AT_EMPTY_PATH);
+	char name[16];
+	int fds;
+
+	if (!lacks(r))
+		return r;
+	fds = open_fd_directory();
+	if (fds < 0)
+		return fds;
+	snprintf(name, sizeof(name), "%d", fd);
+	r = fchmodat(fds, name, mode, 0) < 0 ? -errno : 0;
+	close(fds);
+	return r;
 }
 
 int procfs_check_target(struct init *init, int target, const char *path, const char *fstype, int source)
@@ -236,11 +267,11 @@ int op_sysctl(struct init *init, const struct op_sysctl *op)
 
 	if (proc < 0)
 		return proc;
-	sys = open_beneath(proc, "sys", O_PATH | O_DIRECTORY);
+	sys = procfs_beneath(proc, "sys", O_PATH | O_DIRECTORY);
 	close(proc);
 	if (sys < 0)
 		return sys;
-	fd = open_beneath(sys, plan_str(&init->plan, op->path), O_WRONLY);
+	fd = procfs_beneath(sys, plan_str(&init->plan, op->path), O_WRONLY);
 	close(sys);
 	if (fd < 0)
 		return fd;

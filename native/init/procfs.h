@@ -18,4 +18,13 @@ int procfs_check_target(struct init *init, int target, const char *path, const c
  * meanwhile, so that something else is hidden instead (CVE-2019-19921). */
 int procfs_protected(struct init *init, const char *path);
 
+/* The directory /proc/PID of a process of our pid namespace (O_PATH), or -errno. */
+int procfs_process(pid_t pid);
+
+/* What is at a path below a directory of such a procfs, and neither a symlink nor mounted over it. */
+int procfs_beneath(int directory, const char *path, int flags);
+
+/* chmod(2) of what an O_PATH descriptor holds. */
+int procfs_chmod(int fd, mode_t mode);
+
 #endif

@@ -98,10 +98,10 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     _refuse_unsupported(draft, spec, host, options.no_pivot)
     linux = spec.linux
     spaces = {space.type: (space.path, f"/linux/namespaces/{n}") for n, space in enumerate(linux.namespaces)}
-    wishes = mounts.read_mounts(draft, spec.mounts)
+    wishes = mounts.read_mounts(draft, spec.mounts, host)
 
     draft.operations.extend(placement.operations)
-    _outer_stage(draft, spec, host, placement.directories, spaces, wishes)
+    made = _outer_stage(draft, spec, host, placement.directories, spaces, wishes)
 
     add = draft.add
     add(ops.new_session("init", ""))
@@ -111,7 +111,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
         add(ops.keyring("init", "", name=f"_ses.{options.id}"))
     if "network" in spaces and not spaces["network"][0]:
         add(ops.link_up("init", spaces["network"][1], name="lo"))
-    _root_filled(draft, spec, host, placement.directories, spaces, wishes)
+    _root_filled(draft, spec, host, placement.directories, spaces, wishes, made)
     _hooks_before_pivot(draft, spec, options)
     _root_entered(draft, spec, options, has_own_mounts(spec), wishes)
     _kernel_settings(draft, spec)
@@ -177,8 +177,8 @@ def _outer_stage(
     directories: Sequence[CgroupDir],
     spaces: dict[str, tuple[str | None, str]],
     wishes: Sequence[mounts.Wish],
-) -> None:
-    """Everything before PID 1 exists.
+) -> Sequence[int]:
+    """Everything before PID 1 exists. Returns the slots of linux.devices where they are made here.
 
     What only the caller's user namespace allows comes before the container's: opening what its root cannot reach,
     limits, and joining namespaces that are not the container's own. Namespaces come before the cgroup, or a small
@@ -203,8 +203,14 @@ def _outer_stage(
     if own_mounts:
         add(root)
     outer_limits(draft, spec.process, host)
-    if "user" in spaces and own_mounts and host.may_mount:
-        mounts.open_sources(draft, wishes)
+    every = "user" in spaces and own_mounts and host.may_mount
+    mounts.open_sources(draft, wishes, every, spec.linux, slots.get("user"))
+    made: Sequence[int] = ()
+    outside = not host.euid and not host.in_user_namespace
+    if spec.linux.devices and "user" in spaces and outside and not mounts.has_own_dev(wishes):
+        from . import nodes
+
+        made = nodes.make(draft, spec.linux)
 
     # What waits until after the clone: with cgroup v2, moving into the container's cgroup from inside a cgroup
     # namespace that does not contain the caller's is refused (cgroups(7), nsdelegate).
@@ -257,6 +263,7 @@ def _outer_stage(
             add(parent.move_device(child("/linux/netDevices", name), name=name, wanted=device.name or name))
     for kind in late:
         add(ops.setns("init", spaces[kind][1], slot=slots[kind], flags=NAMESPACES[kind], attempt=0))
+    return made
 
 
 def open_cgroups(
@@ -306,6 +313,8 @@ def outer_limits(draft: Draft, wanted: Process, host: Host) -> None:
 
 
 def _user_namespace(draft: Draft, spec: Spec, host: Host, space: tuple[str | None, str], slot: int | None) -> None:
+    from ..spec.namespaces import map_text
+
     add = draft.add
     if slot is not None:
         add(ops.setns("outer", space[1], slot=slot, flags=NAMESPACES["user"], attempt=0))
@@ -314,19 +323,15 @@ def _user_namespace(draft: Draft, spec: Spec, host: Host, space: tuple[str | Non
             add(ops.map_ids("outer", ""))
             for file, several in mappings:
                 key = "uidMappings" if file == "uid_map" else "gidMappings"
-                add(parent.same_ids(f"/linux/{key}", file=file, text=_map_text(several)))
+                add(parent.same_ids(f"/linux/{key}", file=file, text=map_text(several)))
     else:
         add(ops.unshare("outer", space[1], flags=NAMESPACES["user"]))
         add(ops.map_ids("outer", ""))
         if process.is_own_gid(spec, host):
             add(parent.setgroups_deny("/linux/gidMappings"))
-        add(parent.uid_map("/linux/uidMappings", text=_map_text(spec.linux.uid_mappings)))
-        add(parent.gid_map("/linux/gidMappings", text=_map_text(spec.linux.gid_mappings)))
+        add(parent.uid_map("/linux/uidMappings", text=map_text(spec.linux.uid_mappings)))
+        add(parent.gid_map("/linux/gidMappings", text=map_text(spec.linux.gid_mappings)))
     add(ops.become_root("outer", space[1]))
-
-
-def _map_text(mappings: Sequence[IdMapping]) -> str:
-    return "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
 
 
 def root_is_caller(mappings: Sequence[IdMapping], host: Host) -> bool:
@@ -350,6 +355,7 @@ def _root_filled(
     directories: Sequence[CgroupDir],
     spaces: dict[str, tuple[str | None, str]],
     wishes: Sequence[mounts.Wish],
+    made: Sequence[int],
 ) -> None:
     """Root and mounts, as hooks that enter by pid find them at root.path."""
     add = draft.add
@@ -372,7 +378,7 @@ def _root_filled(
     mounts.attach(draft, wishes, host, directories, "cgroup" in spaces)
     if not mounts.has_own_dev(wishes):
         by_bind = "user" in spaces or host.in_user_namespace
-        mounts.devices(draft, wishes, spec.linux.devices, by_bind, host.kcore)
+        mounts.devices(draft, wishes, spec.linux.devices, by_bind, made, host.kcore)
 
 
 def _hooks_before_pivot(draft: Draft, spec: Spec, options: Options) -> None:

@@ -13,7 +13,6 @@ from .tables import (
     ATTR_RDONLY,
     ATTR_STRICTATIME,
     ATTRIBUTES,
-    EXTENSIONS,
     FLAGS,
     MS_BIND,
     MS_NOATIME,
@@ -28,6 +27,7 @@ from .tables import (
     MS_STRICTATIME,
     PROPAGATION,
     RECURSIVE,
+    TARGET_AS_TAKEN,
     TARGET_COPY_UP,
     TARGET_ORDINARY,
 )
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from ..cgroup.driver import CgroupDir
     from ..host import Hierarchy, Host
     from ..spec.devices import Device
-    from ..spec.model import Mount
+    from ..spec.model import Linux, Mount
+    from ..spec.namespaces import IdMapping
     from .build import Draft
 
 _GROUP = 16  # descriptors open at once for sources of bind mounts
@@ -89,6 +90,8 @@ class Wish:
         "fetch",
         "flags",
         "fstype",
+        "idmap",
+        "mappings",
         "pointer",
         "propagations",
         "rec_clear",
@@ -112,6 +115,8 @@ class Wish:
         self.propagations: list[int] = []  # MS_*, one after the other
         self.data: list[str] = []
         self.copy_up = False
+        self.idmap = ""  # or "idmap", "ridmap"
+        self.mappings: tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]] | None = None
         self.slot = NO_SLOT  # of a source that was opened before
         self.fetch: int | None = None  # first of a group of sources that was put away: whether that is the last group
 
@@ -149,7 +154,7 @@ def clean(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def read_mounts(draft: Draft, mounts: Sequence[Mount]) -> list[Wish]:
+def read_mounts(draft: Draft, mounts: Sequence[Mount], host: Host) -> list[Wish]:
     """The mounts with their options sorted out; what is wrong goes into draft.problems."""
     wishes = []
     for number, mount in enumerate(mounts):
@@ -161,6 +166,13 @@ def read_mounts(draft: Draft, mounts: Sequence[Mount]) -> list[Wish]:
             # The type of a bind mount says nothing (config.md, "Mounts"), and "bind" without the option is one too.
             wish.fstype = "bind"
             wish.source = draft.host_path(wish.source)
+        if mount.uid_mappings or mount.gid_mappings:
+            wish.mappings = mount.uid_mappings, mount.gid_mappings
+            wish.idmap = wish.idmap or "idmap"
+        if wish.idmap:
+            from . import idmap
+
+            idmap.check(draft, wish, host)
         _check(draft, mount, wish)
         wishes.append(wish)
     return wishes
@@ -186,7 +198,9 @@ def _read_option(wish: Wish, option: str) -> None:
         wish.rec_clear = wish.rec_clear & ~(on_all & ~ATTR_ATIME) | off_all
     elif option == "tmpcopyup":
         wish.copy_up = True
-    elif option and option not in EXTENSIONS:
+    elif option in ("idmap", "ridmap"):
+        wish.idmap = option
+    elif option:
         wish.data.append(option)
 
 
@@ -203,8 +217,6 @@ def _add_propagation(before: list[int], flags: int) -> None:
 
 def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
     pointer, target = wish.pointer, wish.target
-    if mount.uid_mappings or mount.gid_mappings or "idmap" in mount.options or "ridmap" in mount.options:
-        draft.unsupported(pointer, "an idmapped mount")
     if target == "/" and not wish.flags & MS_REMOUNT:
         draft.refuse(pointer + "/destination", "expected a path below the root", mount.destination)
     if wish.fstype == "bind":
@@ -225,12 +237,18 @@ def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
         draft.refuse(pointer, f'"{target}" cannot be mounted because it is inside /proc')
 
 
-def open_sources(draft: Draft, wishes: Sequence[Wish]) -> None:
+def open_sources(draft: Draft, wishes: Sequence[Wish], every: bool, linux: Linux, joined: int | None) -> None:
     """Bind sources that the container's own root might not reach, taken before its user namespace is entered.
 
     More than a few are put away in groups until they are used: RLIMIT_NOFILE may be lower than their number.
+
+    :param every: not only those that are to be idmapped
+    :param joined: slot of the user namespace, if that is joined
     """
     binds = [wish for wish in wishes if wish.fstype == "bind" and not wish.flags & MS_REMOUNT]
+    if not every:
+        binds = [wish for wish in binds if wish.idmap]
+    spaces: dict[tuple[str, str], int] = {}
     for start in range(0, len(binds), _GROUP):
         group = binds[start : start + _GROUP]
         for wish in group:
@@ -245,6 +263,10 @@ def open_sources(draft: Draft, wishes: Sequence[Wish]) -> None:
                     slot=wish.slot,
                 )
             )
+        if any(wish.idmap for wish in group):
+            from . import idmap
+
+            idmap.apply(draft, group, spaces, linux, joined)
         if len(binds) > _GROUP:
             first = group[0]
             draft.add(ops.put_away("outer", first.pointer, first=first.slot, count=group[-1].slot - first.slot + 1))
@@ -333,7 +355,7 @@ def _bind(draft: Draft, wish: Wish, source: str, target: str, attr_set: int, slo
             rec_set=wish.rec_set,
             rec_clear=wish.rec_clear,
             propagation=wish.propagation,
-            target_flags=0,
+            target_flags=TARGET_AS_TAKEN if wish.idmap else 0,
         )
     )
 
@@ -437,33 +459,52 @@ def has_own_dev(wishes: Sequence[Wish]) -> bool:
     return any(wish.fstype == "bind" and wish.target == "/dev" for wish in wishes)
 
 
-def devices(draft: Draft, wishes: Sequence[Wish], wanted: Sequence[Device], by_bind: bool, kcore: bool) -> None:
+def devices(
+    draft: Draft,
+    wishes: Sequence[Wish],
+    wanted: Sequence[Device],
+    by_bind: bool,
+    made: Sequence[int],
+    kcore: bool,
+) -> None:
     """Devices and the symlinks of /dev (config-linux.md, "Default Devices").
 
-    :param by_bind: in a user namespace, where mknod(2) is forbidden: bind the host's nodes
+    :param by_bind: in a user namespace, where mknod(2) is forbidden
+    :param made: slots of nodes that the outer stage has made, for each that is wanted; () for none
     """
     if not any(wish.target == "/dev" for wish in wishes):
         draft.add(ops.mkdir("init", "", target="/dev", mode=0o755))
-    given = {device.path for device in wanted}
+    given = [clean(device.path) for device in wanted]
     for path, major, minor in _DEFAULT_DEVICES:
-        if path not in given:
-            _device(draft, "", path, by_bind, 0o020666, major, minor, 0, 0)
-    for number, device in enumerate(wanted):
-        path = clean(device.path)
-        if path == "/dev/ptmx":  # the host's would open the host's ptys: always the container's own devpts, below
+        if path in given:
             continue
-        mode = _FILE_TYPES[device.type] | (0o666 if device.file_mode is None else device.file_mode & 0o7777)
-        _device(
-            draft,
-            f"/linux/devices/{number}",
-            path,
-            by_bind,
-            mode,
-            device.major or 0,
-            device.minor or 0,
-            device.uid or 0,
-            device.gid or 0,
-        )
+        if by_bind:
+            draft.add(ops.bind_device("init", "", target=path, mode=0o020666, major=major, minor=minor, slot=NO_SLOT))
+        else:
+            draft.add(ops.mknod("init", "", target=path, mode=0o020666, major=major, minor=minor, uid=0, gid=0))
+    for number, device in enumerate(wanted):
+        if given[number] == "/dev/ptmx":  # the host's would open the host's ptys: always the container's own, below
+            continue
+        pointer, mode = f"/linux/devices/{number}", mode_of(device)
+        major, minor = device.major or 0, device.minor or 0
+        if by_bind and device.type != "p":
+            slot = made[number] if made else NO_SLOT
+            draft.add(
+                ops.bind_device("init", pointer, target=given[number], mode=mode, major=major, minor=minor, slot=slot)
+            )
+        else:
+            draft.add(
+                ops.mknod(
+                    "init",
+                    pointer,
+                    target=given[number],
+                    mode=mode,
+                    major=major,
+                    minor=minor,
+                    uid=device.uid or 0,
+                    gid=device.gid or 0,
+                )
+            )
     draft.add(ops.symlink("init", "", text="pts/ptmx", target="/dev/ptmx", replace=1))
     for text, target in _LINKS:
         draft.add(ops.symlink("init", "", text=text, target=target, replace=0))
@@ -471,10 +512,6 @@ def devices(draft: Draft, wishes: Sequence[Wish], wanted: Sequence[Device], by_b
         draft.add(ops.symlink("init", "", text="/proc/kcore", target="/dev/core", replace=0))
 
 
-def _device(
-    draft: Draft, pointer: str, path: str, by_bind: bool, mode: int, major: int, minor: int, uid: int, gid: int
-) -> None:
-    if by_bind:
-        draft.add(ops.bind_device("init", pointer, source=path, slot=NO_SLOT, target=path))
-    else:
-        draft.add(ops.mknod("init", pointer, target=path, mode=mode, major=major, minor=minor, uid=uid, gid=gid))
+def mode_of(device: Device) -> int:
+    """st_mode of a device, with its type."""
+    return _FILE_TYPES[device.type] | (0o666 if device.file_mode is None else device.file_mode & 0o7777)

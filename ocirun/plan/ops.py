@@ -50,64 +50,67 @@ LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {
     "open": (0, "HHIIIII0Q", ((3, "str"),)),
     "open_tree": (1, "HHIIIIII0Q", ((3, "str"),)),
     "put_away": (2, "HHIII0Q", ()),
-    "enter_root": (3, "HHIII0Q", ((3, "str"),)),
-    "oom_score_adj": (4, "HHIi0Q", ()),
-    "raise_rlimit": (5, "HHIIQ0Q", ()),
-    "setns": (6, "HHIIII0Q", ()),
-    "unshare": (7, "HHII0Q", ()),
-    "map_ids": (8, "HHI0Q", ()),
-    "become_root": (9, "HHI0Q", ()),
-    "time_offset": (10, "HHIIIq0Q", ()),
-    "join_cgroup": (11, "HHII0Q", ()),
-    "reset_affinity": (12, "HHI0Q", ()),
-    "affinity": (13, "HHIII0Q", ((3, "blob"),)),
-    "clone": (14, "HHIII0Q", ()),
-    "new_session": (15, "HHI0Q", ()),
-    "keyring": (16, "HHIII0Q", ((3, "str"),)),
-    "link_up": (17, "HHIII0Q", ((3, "str"),)),
-    "propagation": (18, "HHII0Q", ()),
-    "mount_root": (19, "HHIIII0Q", ((3, "str"),)),
-    "root_here": (20, "HHI0Q", ()),
-    "use_root": (21, "HHI0Q", ()),
-    "mount": (22, "HHIIIIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"), (9, "strv"))),
-    "bind": (23, "HHIIIIIIIIIIIII0Q", ((3, "str"), (7, "str"))),
-    "fetch": (24, "HHII0Q", ()),
-    "setattr": (25, "HHIIIIIII0Q", ((3, "str"),)),
-    "mkdir": (26, "HHIIII0Q", ((3, "str"),)),
-    "symlink": (27, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
-    "mknod": (28, "HHIIIIIIII0Q", ((3, "str"),)),
-    "bind_device": (29, "HHIIIIII0Q", ((3, "str"), (6, "str"))),
-    "mounts_ready": (30, "HHI0Q", ()),
-    "hook": (31, "HHIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (12, "str"), (14, "str"))),
-    "pivot_root": (32, "HHI0Q", ()),
-    "move_root": (33, "HHI0Q", ()),
-    "chroot": (34, "HHI0Q", ()),
-    "root_propagation": (35, "HHII0Q", ()),
-    "root_readonly": (36, "HHI0Q", ()),
-    "hostname": (37, "HHIII0Q", ((3, "str"),)),
-    "domainname": (38, "HHIII0Q", ((3, "str"),)),
-    "sysctl": (39, "HHIIIII0Q", ((3, "str"), (5, "str"))),
-    "mask": (40, "HHIII0Q", ((3, "str"),)),
-    "readonly": (41, "HHIII0Q", ((3, "str"),)),
-    "console": (42, "HHIIIII0Q", ()),
-    "reopen_dev_null": (43, "HHI0Q", ()),
-    "own_stdio": (44, "HHII0Q", ()),
-    "scheduler": (45, "HHIIiIIQQQ0Q", ()),
-    "io_priority": (46, "HHIII0Q", ()),
-    "memory_policy": (47, "HHIIII0Q", ((4, "blob"),)),
-    "personality": (48, "HHII0Q", ()),
-    "no_new_privs": (49, "HHI0Q", ()),
-    "bounding": (50, "HHIQ0Q", ()),
-    "set_user": (51, "HHIIIIII0Q", ((5, "blob"),)),
-    "set_capabilities": (52, "HHIQQQQ0Q", ()),
-    "umask": (53, "HHII0Q", ()),
-    "chdir": (54, "HHIIII0Q", ((3, "str"),)),
-    "set_rlimit": (55, "HHIIIQQ0Q", ()),
-    "seccomp": (56, "HHIIII0Q", ((3, "blob"),)),
-    "find_executable": (57, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
-    "ready": (58, "HHI0Q", ()),
-    "wait_start": (59, "HHII0Q", ()),
-    "exec": (60, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
+    "user_namespace": (3, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
+    "idmap": (4, "HHIIIIII0Q", ((3, "str"),)),
+    "make_node": (5, "HHIIIIIIIII0Q", ((3, "str"),)),
+    "enter_root": (6, "HHIII0Q", ((3, "str"),)),
+    "oom_score_adj": (7, "HHIi0Q", ()),
+    "raise_rlimit": (8, "HHIIQ0Q", ()),
+    "setns": (9, "HHIIII0Q", ()),
+    "unshare": (10, "HHII0Q", ()),
+    "map_ids": (11, "HHI0Q", ()),
+    "become_root": (12, "HHI0Q", ()),
+    "time_offset": (13, "HHIIIq0Q", ()),
+    "join_cgroup": (14, "HHII0Q", ()),
+    "reset_affinity": (15, "HHI0Q", ()),
+    "affinity": (16, "HHIII0Q", ((3, "blob"),)),
+    "clone": (17, "HHIII0Q", ()),
+    "new_session": (18, "HHI0Q", ()),
+    "keyring": (19, "HHIII0Q", ((3, "str"),)),
+    "link_up": (20, "HHIII0Q", ((3, "str"),)),
+    "propagation": (21, "HHII0Q", ()),
+    "mount_root": (22, "HHIIII0Q", ((3, "str"),)),
+    "root_here": (23, "HHI0Q", ()),
+    "use_root": (24, "HHI0Q", ()),
+    "mount": (25, "HHIIIIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"), (9, "strv"))),
+    "bind": (26, "HHIIIIIIIIIIIII0Q", ((3, "str"), (7, "str"))),
+    "fetch": (27, "HHII0Q", ()),
+    "setattr": (28, "HHIIIIIII0Q", ((3, "str"),)),
+    "mkdir": (29, "HHIIII0Q", ((3, "str"),)),
+    "symlink": (30, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
+    "mknod": (31, "HHIIIIIIII0Q", ((3, "str"),)),
+    "bind_device": (32, "HHIIIIIII0Q", ((3, "str"),)),
+    "mounts_ready": (33, "HHI0Q", ()),
+    "hook": (34, "HHIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (12, "str"), (14, "str"))),
+    "pivot_root": (35, "HHI0Q", ()),
+    "move_root": (36, "HHI0Q", ()),
+    "chroot": (37, "HHI0Q", ()),
+    "root_propagation": (38, "HHII0Q", ()),
+    "root_readonly": (39, "HHI0Q", ()),
+    "hostname": (40, "HHIII0Q", ((3, "str"),)),
+    "domainname": (41, "HHIII0Q", ((3, "str"),)),
+    "sysctl": (42, "HHIIIII0Q", ((3, "str"), (5, "str"))),
+    "mask": (43, "HHIII0Q", ((3, "str"),)),
+    "readonly": (44, "HHIII0Q", ((3, "str"),)),
+    "console": (45, "HHIIIII0Q", ()),
+    "reopen_dev_null": (46, "HHI0Q", ()),
+    "own_stdio": (47, "HHII0Q", ()),
+    "scheduler": (48, "HHIIiIIQQQ0Q", ()),
+    "io_priority": (49, "HHIII0Q", ()),
+    "memory_policy": (50, "HHIIII0Q", ((4, "blob"),)),
+    "personality": (51, "HHII0Q", ()),
+    "no_new_privs": (52, "HHI0Q", ()),
+    "bounding": (53, "HHIQ0Q", ()),
+    "set_user": (54, "HHIIIIII0Q", ((5, "blob"),)),
+    "set_capabilities": (55, "HHIQQQQ0Q", ()),
+    "umask": (56, "HHII0Q", ()),
+    "chdir": (57, "HHIIII0Q", ((3, "str"),)),
+    "set_rlimit": (58, "HHIIIQQ0Q", ()),
+    "seccomp": (59, "HHIIII0Q", ((3, "blob"),)),
+    "find_executable": (60, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
+    "ready": (61, "HHI0Q", ()),
+    "wait_start": (62, "HHII0Q", ()),
+    "exec": (63, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
 }
 
 
@@ -124,6 +127,21 @@ def open_tree(who: str, pointer: str, *, path: str, from_slot: int, recursive: i
 def put_away(who: str, pointer: str, *, first: int, count: int) -> Operation:
     """Move the descriptors of these slots into the queue of a socket of our own, as one group: there they do not count for RLIMIT_NOFILE. At most 253 (SCM_RIGHTS)."""
     return Operation((who, pointer, "put_away", (first, count)))
+
+
+def user_namespace(who: str, pointer: str, *, uid_map: str, gid_map: str, slot: int) -> Operation:
+    """A user namespace with these maps (the lines of /proc/PID/uid_map and gid_map), for idmapped mounts: nobody stays in it."""
+    return Operation((who, pointer, "user_namespace", (uid_map, gid_map, slot)))
+
+
+def idmap(who: str, pointer: str, *, path: str, slot: int, namespace_slot: int, recursive: int) -> Operation:
+    """mount_setattr(2) with MOUNT_ATTR_IDMAP on the detached tree of the slot (recursive: and on the mounts below): owners are mapped as in the user namespace of namespace_slot, which is closed after the last record that names it. path is only for messages."""
+    return Operation((who, pointer, "idmap", (path, slot, namespace_slot, recursive)))
+
+
+def make_node(who: str, pointer: str, *, target: str, mode: int, major: int, minor: int, uid: int, gid: int, slot: int) -> Operation:
+    """A device node in a tmpfs of its own that is attached nowhere and belongs to the runtime's user namespace: the container's could neither make it nor open it on a file system of its own. Where the caller may not either, the slot stays empty. target is only for messages."""
+    return Operation((who, pointer, "make_node", (target, mode, major, minor, uid, gid, slot)))
 
 
 def enter_root(who: str, pointer: str, *, path: str) -> Operation:
@@ -251,13 +269,13 @@ def symlink(who: str, pointer: str, *, text: str, target: str, replace: int) -> 
 
 
 def mknod(who: str, pointer: str, *, target: str, mode: int, major: int, minor: int, uid: int, gid: int) -> Operation:
-    """A device node: mknodat, chown, chmod, checked by descriptor. What exists with the same type and number stays."""
+    """A device node: mknodat, chown, chmod, checked by descriptor. What exists with the same type and number stays. Where mknod(2) is forbidden, the host's node is bound as below."""
     return Operation((who, pointer, "mknod", (target, mode, major, minor, uid, gid)))
 
 
-def bind_device(who: str, pointer: str, *, source: str, slot: int, target: str) -> Operation:
-    """The host's device node bound at the target (user namespaces cannot mknod). slot: opened before, or NO_SLOT."""
-    return Operation((who, pointer, "bind_device", (source, slot, target)))
+def bind_device(who: str, pointer: str, *, target: str, mode: int, major: int, minor: int, slot: int) -> Operation:
+    """A device node bound at the target (user namespaces cannot mknod): what make_node has put into the slot; else, or with NO_SLOT, the host's node of that path or, under whatever name, of that type and number (mode, major and minor). What exists at the target must be such a device too, or an empty file."""
+    return Operation((who, pointer, "bind_device", (target, mode, major, minor, slot)))
 
 
 def mounts_ready(who: str, pointer: str) -> Operation:

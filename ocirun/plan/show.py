@@ -146,17 +146,29 @@ def _bind(f: dict[str, Any]) -> str:
     return f"bind {f['source']}{below}{before} on {f['target']}{_brackets(words)}"
 
 
+def _idmap(f: dict[str, Any]) -> str:
+    return f"map the owners in {f['path']}{' and all below' if f['recursive'] else ''}"
+
+
 def _setattr(f: dict[str, Any]) -> str:
     words = _attributes(f["attr_set"], f["attr_clear"], "r" if f["recursive"] else "")
     words.append(_propagation(f["propagation"]))
     return f"make the mount on {f['target']} {','.join(word for word in words if word)}"
 
 
-def _mknod(f: dict[str, Any]) -> str:
+def _node(f: dict[str, Any]) -> str:
     node = _NODES.get(f["mode"] & 0o170000, "node")
-    number = "" if node == "fifo" else f" {f['major']}:{f['minor']}"
+    return node if node == "fifo" else f"{node} {f['major']}:{f['minor']}"
+
+
+def _mknod(f: dict[str, Any]) -> str:
     owner = f", owned by {f['uid']}:{f['gid']}" if f["uid"] or f["gid"] else ""
-    return f"make the device {f['target']} ({node}{number}, mode {f['mode'] & 0o7777:04o}{owner})"
+    return f"make the device {f['target']} ({_node(f)}, mode {f['mode'] & 0o7777:04o}{owner})"
+
+
+def _bind_device(f: dict[str, Any]) -> str:
+    whose = "the host's device" if f["slot"] == NO_SLOT else "the device made outside, else the host's,"
+    return f"bind {whose} on {f['target']} ({_node(f)})"
 
 
 def _open(f: dict[str, Any]) -> str:
@@ -220,9 +232,18 @@ def _console(f: dict[str, Any]) -> str:
     return f"make a terminal{size}" + (", also at /dev/console" if f["bind_console"] else "")
 
 
+def _ranges(text: str) -> str:
+    lines = (line.split() for line in text.splitlines())
+    return ", ".join(" ".join([*line[2:], "from", *line[:1], "to", *line[1:2]]) for line in lines)
+
+
 def _map(f: dict[str, Any], which: str) -> str:
-    lines = (line.split() for line in f["text"].splitlines())
-    return f"map {which} ids: " + ", ".join(f"{count} from {inside} to {outside}" for inside, outside, count in lines)
+    return f"map {which} ids: {_ranges(f['text'])}"
+
+
+def _user_namespace(f: dict[str, Any]) -> str:
+    uids, gids = _ranges(f["uid_map"]), _ranges(f["gid_map"])
+    return f"make a user namespace for idmapped mounts: user ids {uids}; group ids {gids}"
 
 
 def _hook(f: dict[str, Any]) -> str:
@@ -297,6 +318,9 @@ _WORDS: dict[str, Any] = {
     "open": _open,
     "open_tree": lambda f: f"take {f['path']}{' and all below' if f['recursive'] else ''} along",
     "put_away": "put the last {count} aside",
+    "user_namespace": _user_namespace,
+    "idmap": _idmap,
+    "make_node": lambda f: f"{_mknod(f)} outside, if allowed",
     "enter_root": "enter the root {path}",
     "oom_score_adj": "set oom_score_adj to {value}",
     "raise_rlimit": _raise_rlimit,
@@ -323,7 +347,7 @@ _WORDS: dict[str, Any] = {
     "mkdir": "make the directory {target}",
     "symlink": "make the symlink {target} to {text}",
     "mknod": _mknod,
-    "bind_device": "bind the device {source} on {target}",
+    "bind_device": _bind_device,
     "mounts_ready": "wait for the runtime's hooks",
     "hook": _hook,
     "pivot_root": "make the container's root the root",

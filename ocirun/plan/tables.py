@@ -45,6 +45,7 @@ O_PATH = 0o10000000
 TARGET_COPY_UP = 1
 TARGET_ORDINARY = 2
 TARGET_NO_FOLLOW = 4
+TARGET_AS_TAKEN = 16
 """target_flags, native/init/plan.h"""
 
 FLAGS: dict[str, tuple[bool, int]] = {

@@ -56,15 +56,24 @@ net_devices = map_of(record(NetDevice, ("name", "name", string)))
 
 
 def breaches(linux: model.Linux) -> Iterator[Breach]:
+    paths: dict[tuple[str, ...], Device] = {}
     for index, device in enumerate(linux.devices):
         at = f"/linux/devices/{index}"
         if device.path[:1] != "/":
             yield f"{at}/path", "expected an absolute path", quoted(device.path), ()
-        # Absent ones are 0: Go writes no zeros. 12 and 20 bits: <linux/kdev_t.h>
+        if device.type != "p":
+            for number, name in ((device.major, "major"), (device.minor, "minor")):
+                if number is None:
+                    yield f"{at}/{name}", f'expected a number for a device of type "{device.type}"', "none", ()
+        # 12 and 20 bits: <linux/kdev_t.h>
         if device.major is not None and not 0 <= device.major < 1 << 12:
             yield f"{at}/major", "expected an integer from 0 to 4095", str(device.major), ()
         if device.minor is not None and not 0 <= device.minor < 1 << 20:
             yield f"{at}/minor", "expected an integer from 0 to 1048575", str(device.minor), ()
+        path = tuple([part for part in device.path.split("/") if part not in ("", ".")])
+        first = paths.setdefault(path, device)
+        if any([getattr(device, field) != getattr(first, field) for field in device._fields if field != "path"]):
+            yield f"{at}/path", "expected a path that no other device has", quoted(device.path), ()
     names = set()
     for host, interface in linux.net_devices.items():
         at, name = child("/linux/netDevices", host), interface.name or host

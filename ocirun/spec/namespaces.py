@@ -62,9 +62,14 @@ def user_namespace(spec: model.Spec) -> Iterator[Breach]:
     if user.path:
         return  # it has its mappings; those here must be the same, which shows when it is joined
     broken = False
-    for breach in id_maps(linux, "/linux"):
-        broken = True
-        yield breach
+    for mappings, key in ((linux.uid_mappings, "uidMappings"), (linux.gid_mappings, "gidMappings")):
+        pointer = f"/linux/{key}"
+        if not mappings:
+            broken = True
+            yield pointer, "expected at least one mapping for the user namespace", "none", ()
+        for breach in id_map(mappings, pointer):
+            broken = True
+            yield breach
     if broken:
         return
     for mappings, key in ((linux.uid_mappings, "uidMappings"), (linux.gid_mappings, "gidMappings")):
@@ -94,6 +99,11 @@ def _unmapped(process: model.Process, at: str, linux: model.Linux) -> Iterator[B
         if not _is_mapped(gid, linux.gid_mappings):
             pointer = f"{at}/user/additionalGids/{index}"
             yield pointer, "expected an id that /linux/gidMappings maps", str(gid), maps
+    for index, device in enumerate(linux.devices):
+        for id, mappings, kind in ((device.uid, linux.uid_mappings, "uid"), (device.gid, linux.gid_mappings, "gid")):
+            if id is not None and not _is_mapped(id, mappings):
+                pointer = f"/linux/devices/{index}/{kind}"
+                yield pointer, f"expected an id that /linux/{kind}Mappings maps", str(id), maps
 
 
 def _unmapped_options(mount: model.Mount, at: str, linux: model.Linux) -> Iterator[Breach]:
@@ -111,28 +121,52 @@ def _is_mapped(id: int, mappings: tuple[IdMapping, ...]) -> bool:
     return any(m.container_id <= id < m.container_id + m.size for m in mappings)
 
 
-def id_maps(owner: model.Linux | model.Mount, at: str) -> Iterator[Breach]:
+def map_text(mappings: tuple[IdMapping, ...]) -> str:
+    """What is written to /proc/PID/uid_map or gid_map."""
+    return "".join([f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings])
+
+
+def id_map(mappings: tuple[IdMapping, ...], pointer: str) -> Iterator[Breach]:
     """What user_namespaces(7) says of uid_map and gid_map."""
-    for mappings, key in ((owner.uid_mappings, "uidMappings"), (owner.gid_mappings, "gidMappings")):
-        pointer = f"{at}/{key}"
+    if len(mappings) > 340:
+        yield pointer, "expected at most 340 mappings", str(len(mappings)), ()
+        return  # comparing each with each would take seconds
+    # Of one write(2), which must be shorter than a page. The smallest pages count: what is valid, is so everywhere.
+    size = len(map_text(mappings))
+    if size > 4095:
+        yield (
+            pointer,
+            "expected mappings of at most 4095 bytes as lines of a map, which the kernel takes",
+            str(size),
+            (),
+        )
+    for index, mapping in enumerate(mappings):
+        if not mapping.size:
+            yield f"{pointer}/{index}/size", "expected at least 1", "0", ()
+        for field, name in (("container_id", "containerID"), ("host_id", "hostID")):
+            first = getattr(mapping, field)
+            if first + mapping.size > (1 << 32) - 1:  # (uid_t) -1 is no id
+                expected = "expected ids up to 4294967294"
+                found = f"{first} to {first + mapping.size - 1}"
+                yield f"{pointer}/{index}/{name}", expected, found, (f"{pointer}/{index}/size",)
+            elif any(_overlap(first, mapping.size, getattr(m, field), m.size) for m in mappings[:index]):
+                expected = "expected ids that no other mapping has"
+                found = f"{first} to {first + mapping.size - 1}"
+                yield f"{pointer}/{index}/{name}", expected, found, (f"{pointer}/{index}/size",)
+
+
+def idmapped(spec: model.Spec, mount: model.Mount, at: str) -> Iterator[Breach]:
+    """The mappings of an idmapped mount, or those that it takes from the container (config.md, "idmap")."""
+    uids, gids = f"{at}/uidMappings", f"{at}/gidMappings"
+    if not mount.uid_mappings and not mount.gid_mappings:
+        if not any(namespace.type == "user" for namespace in spec.linux.namespaces):
+            expected = "expected uidMappings and gidMappings, as there is no user namespace to take them from"
+            yield at, expected, "none", (NAMESPACES,)
+        return
+    for mappings, pointer, other in ((mount.uid_mappings, uids, gids), (mount.gid_mappings, gids, uids)):
         if not mappings:
-            yield pointer, "expected at least one mapping for the user namespace", "none", ()
-        if len(mappings) > 340:
-            yield pointer, "expected at most 340 mappings", str(len(mappings)), ()
-            continue  # comparing each with each would take seconds
-        for index, mapping in enumerate(mappings):
-            if not mapping.size:
-                yield f"{pointer}/{index}/size", "expected at least 1", "0", ()
-            for field, name in (("container_id", "containerID"), ("host_id", "hostID")):
-                first = getattr(mapping, field)
-                if first + mapping.size > (1 << 32) - 1:  # (uid_t) -1 is no id
-                    expected = "expected ids up to 4294967294"
-                    found = f"{first} to {first + mapping.size - 1}"
-                    yield f"{pointer}/{index}/{name}", expected, found, (f"{pointer}/{index}/size",)
-                elif any(_overlap(first, mapping.size, getattr(m, field), m.size) for m in mappings[:index]):
-                    expected = "expected ids that no other mapping has"
-                    found = f"{first} to {first + mapping.size - 1}"
-                    yield f"{pointer}/{index}/{name}", expected, found, (f"{pointer}/{index}/size",)
+            yield pointer, f"expected mappings along with {other}", "none", (other,)
+        yield from id_map(mappings, pointer)
 
 
 def _overlap(one: int, size: int, other: int, other_size: int) -> bool:

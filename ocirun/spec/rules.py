@@ -88,10 +88,10 @@ def _spec(spec: model.Spec) -> Iterator[Breach]:
     for index, mount in enumerate(spec.mounts):
         if not mount.destination:
             yield f"/mounts/{index}/destination", "expected a path", '""', ()
-        if mount.uid_mappings or mount.gid_mappings:
-            from .namespaces import id_maps
+        if mount.uid_mappings or mount.gid_mappings or "idmap" in mount.options or "ridmap" in mount.options:
+            from .namespaces import idmapped
 
-            yield from id_maps(mount, f"/mounts/{index}")
+            yield from idmapped(spec, mount, f"/mounts/{index}")
     for kind, key in (
         (spec.hooks.prestart, "prestart"),
         (spec.hooks.create_runtime, "createRuntime"),

@@ -19,8 +19,7 @@ def test_document() -> None:
     features = document(RUNC_VERSION, VERSION, SPEC_VERSION)
     assert features["ociVersionMin"] == "1.0.0"
     assert features["ociVersionMax"] == "1.3.0"
-    assert {"ro", "rbind", "rprivate", "rro", "tmpcopyup"} <= set(features["mountOptions"])
-    assert "idmap" not in features["mountOptions"], "refused by this version"
+    assert {"ro", "rbind", "rprivate", "rro", "tmpcopyup", "idmap", "ridmap"} <= set(features["mountOptions"])
     assert features["mountOptions"] == sorted(set(features["mountOptions"]))
     assert set(features["mountOptions"]) <= {*tables.FLAGS, *tables.PROPAGATION, *tables.RECURSIVE, *tables.EXTENSIONS}
     seccomp = features["linux"]["seccomp"]
@@ -30,6 +29,7 @@ def test_document() -> None:
     assert len(features["linux"]["namespaces"]) == 8
     assert len(features["linux"]["capabilities"]) == 41
     assert features["linux"]["cgroup"] == {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
+    assert features["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
     for feature in ("apparmor", "selinux", "intelRdt"):
         assert features["linux"][feature]["enabled"] is False
     assert features["linux"]["netDevices"]["enabled"] is True

@@ -35,6 +35,26 @@ int procfs_protected(struct init *init, const char *path)
 	return inroot_open(init, path, 0);
 }
 
+int procfs_process(pid_t pid)
+{
+	(void)pid;
+	return -ENOSYS;
+}
+
+int procfs_beneath(int directory, const char *path, int flags)
+{
+	const int fd = openat(directory, path, flags | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int procfs_chmod(int fd, mode_t mode)
+{
+	(void)fd;
+	(void)mode;
+	return -ENOSYS;
+}
+
 int op_sysctl(struct init *init, const struct op_sysctl *op)
 {
 	const char *value = plan_str(&init->plan, op->value);

@@ -22,6 +22,7 @@ from fsdriver import (
     Driven,
     Failed,
     bind,
+    bind_device,
     build_driver,
     device,
     enter,
@@ -293,7 +294,7 @@ def populate_dev(rootfs: Path) -> list[ops.Operation]:
         device("/dev/null", 1, 3),
         symlink("pts/ptmx", "/dev/ptmx", 1),
         symlink("/proc/self/fd", "/dev/fd"),
-        ops.bind_device("init", "", source="/dev/zero", slot=ops.NO_SLOT, target="/dev/zero"),
+        bind_device("/dev/zero", 1, 5),
     ]
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from pathlib import Path
+from typing import Any
 
+import harness
 import pytest
-from fsdriver import Driven, Failed, bind, device, enter, mount
+from fsdriver import Driven, Failed, bind, bind_device, device, enter, mount
 
 from ocirun.plan import ops
 
@@ -66,35 +69,152 @@ def test_another_file_in_its_place_is_an_error(rootfs: Path, scratch: Path) -> N
     assert not (scratch / "victim").exists()
 
 
+@pytest.mark.parametrize("without", ["", "fchmodat2"])
+def test_mode_and_owner_whatever_the_directory_says(rootfs: Path, without: str) -> None:
+    """The set-group-ID bit of the directory gives its group, a default ACL takes bits away."""
+    dev = rootfs / "dev"
+    dev.mkdir()
+    os.chown(dev, 0, 77)
+    os.chmod(dev, 0o2755)
+    plan = [
+        *enter(rootfs),
+        device("/dev/zero", 1, 5, mode=0o020664, gid=0),
+        device("/dev/special", 7, 9, mode=0o066755, uid=3, gid=4),
+        device("/dev/fifo", 0, 0, mode=0o010666, uid=5),
+    ]
+    # user::rwx, group::---, other::---: <linux/posix_acl_xattr.h>
+    entries = b"".join(struct.pack("<HHI", tag, bits, 2**32 - 1) for tag, bits in ((1, 7), (4, 0), (0x20, 0)))
+    os.setxattr(dev, "system.posix_acl_default", struct.pack("<I", 2) + entries)
+    with Driven(plan, without=without):
+        pass
+    found = {name: os.lstat(dev / name) for name in ("zero", "special", "fifo")}
+    assert {name: (st.st_mode, st.st_uid, st.st_gid) for name, st in found.items()} == {
+        "zero": (0o020664, 0, 0),
+        "special": (0o066755, 3, 4),
+        "fifo": (0o010666, 5, 0),
+    }
+
+
 @pytest.mark.parametrize("without", ["", "open_tree"])
 def test_where_mknod_is_forbidden_the_same_node_of_the_host_is_bound(rootfs: Path, without: str) -> None:
     plan = [
         *enter(rootfs),
         mount("tmpfs", "/dev"),
         device("/dev/null", 1, 3),
-        ops.bind_device("init", "", source="/dev/zero", slot=ops.NO_SLOT, target="/dev/sub/zero"),
-        ops.bind_device("init", "", source="", slot=0, target="/dev/full"),
+        bind_device("/dev/zero", 1, 5),
+        device("/dev/fifo", 0, 0, mode=0o010600),
     ]
-    full = os.open("/dev/full", os.O_PATH)
+    with Driven(plan, user=True, without=without) as driven:
+        dev = Path(f"{driven.root}{rootfs}/dev")
+        assert os.stat(dev / "null").st_rdev == os.makedev(1, 3)
+        assert (dev / "null").read_bytes() == b""
+        assert os.stat(dev / "zero").st_rdev == os.makedev(1, 5)
+        assert stat.S_ISFIFO(os.stat(dev / "fifo").st_mode)
+
+
+def test_a_node_of_the_host_by_its_number(rootfs: Path, scratch: Path) -> None:
+    """Whatever its name, where udev has linked it; what has the name but is another device is not taken."""
+    links = scratch / "char"
+    links.mkdir()
+    (links / "1:5").symlink_to("/dev/zero")
+    (links / "1:7").symlink_to("/dev/zero")
+    made = not Path("/dev/char").exists()
+    if made:
+        Path("/dev/char").mkdir()
+    harness.mount(str(links), "/dev/char", None, 4096)
     try:
-        if without:  # a descriptor of another mount namespace can only be cloned
-            plan.pop()
-        with Driven(plan, user=True, without=without, slots=() if without else (full,)) as driven:
-            dev = Path(f"{driven.root}{rootfs}/dev")
-            assert os.stat(dev / "null").st_rdev == os.makedev(1, 3)
-            assert (dev / "null").read_bytes() == b""
-            assert os.stat(dev / "sub" / "zero").st_rdev == os.makedev(1, 5)
-    except Failed as failed:
-        assert failed.index == 6 and failed.errno == errno.EINVAL
+        with Driven([*enter(rootfs), bind_device("/dev/named", 1, 5), bind_device("/dev/null", 1, 5)]) as driven:
+            for name in ("named", "null"):
+                assert os.stat(f"{driven.root}{rootfs}/dev/{name}").st_rdev == os.makedev(1, 5)
+        for target, minor in (("/dev/full", 5), ("/dev/random", 7), ("/dev/none", 8)):
+            plan = [*enter(rootfs), bind_device(target, 1, minor, mode=0o060666 if minor == 5 else 0o020666)]
+            with pytest.raises(Failed) as failed, Driven(plan):
+                pass
+            assert failed.value.errno == 0
+            assert "the host has no such device at this path or in /dev/" in failed.value.words
     finally:
-        os.close(full)
+        harness.unmount("/dev/char")
+        if made:
+            Path("/dev/char").rmdir()
 
 
-def test_only_devices_are_bound_as_devices(rootfs: Path) -> None:
-    plan = [*enter(rootfs), ops.bind_device("init", "", source="/etc/passwd", slot=ops.NO_SLOT, target="/dev/x")]
-    with pytest.raises(Failed) as failed, Driven(plan):
-        pass
-    assert failed.value.errno == errno.ENODEV
+def make_node(
+    target: str, major: int, minor: int, *, slot: int, mode: int, uid: int = 0, gid: int = 0
+) -> ops.Operation:
+    return ops.make_node("outer", "", target=target, mode=mode, major=major, minor=minor, uid=uid, gid=gid, slot=slot)
+
+
+def test_nodes_made_outside(rootfs: Path) -> None:
+    plan = [
+        make_node("/dev/mine", 1, 3, mode=0o022604, uid=5, gid=6, slot=0),
+        make_node("/dev/block", 7, 200, mode=0o060640, slot=1),
+        *enter(rootfs),
+        mount("tmpfs", "/dev"),
+        bind_device("/dev/mine", 1, 3, slot=0),
+        bind_device("/dev/block", 7, 200, mode=0o060640, slot=1),
+    ]
+    with Driven(plan) as driven:
+        mine, block = (os.stat(f"{driven.root}{rootfs}/dev/{name}") for name in ("mine", "block"))
+        assert (mine.st_mode, mine.st_uid, mine.st_gid, mine.st_rdev) == (0o022604, 5, 6, os.makedev(1, 3))
+        assert (block.st_mode, block.st_rdev) == (0o060640, os.makedev(7, 200))
+        assert driven.mount(f"{rootfs}/dev/mine").options >= {"nosuid", "noexec"}
+        assert not [path for path in driven.descriptors().values() if "node" in path or path == "/"]
+        assert not [one for one in driven.mounts() if one.source == "devices" and "/dev/" not in one.target]
+
+
+@pytest.mark.parametrize("options", [{"user": True}, {"without": "fsopen"}, {"forbidden": ["fsopen"]}])
+def test_where_none_can_be_made_the_hosts_is_bound(rootfs: Path, options: dict[str, Any]) -> None:
+    plan = [
+        make_node("/dev/zero", 1, 5, mode=0o020600, slot=0),
+        *enter(rootfs),
+        mount("tmpfs", "/tmp"),
+        bind_device("/dev/zero", 1, 5, slot=0),
+    ]
+    with Driven(plan, **options) as driven:
+        found = os.stat(f"{driven.root}{rootfs}/dev/zero")
+        assert (found.st_rdev, found.st_mode) == (os.makedev(1, 5), os.stat("/dev/zero").st_mode)
+
+
+@pytest.mark.parametrize("slot", [0, ops.NO_SLOT])
+def test_what_is_in_the_place_of_a_device_that_is_bound(rootfs: Path, scratch: Path, slot: int) -> None:
+    """As where it is made: something else is an error, the same device is not; nor is an empty file, which is what
+    the last container has been bound over."""
+
+    def place(name: str) -> list[ops.Operation]:
+        made = [make_node(f"/{name}", 1, 5, mode=0o020600, slot=0)] if slot == 0 else []
+        # Without a slot, the host's of the same name: "zero".
+        return [*made, *enter(rootfs), bind_device(f"/{name}", 1, 5, slot=slot)]
+
+    (rootfs / "dev").mkdir()
+    name = "dev/zero"
+    path = rootfs / name
+    for kind in ("empty", "same"):
+        if kind == "empty":
+            path.touch()
+        else:
+            os.mknod(path, 0o020600, os.makedev(1, 5))
+        with Driven(place(name)) as driven:
+            assert os.stat(f"{driven.root}{path}").st_rdev == os.makedev(1, 5)
+        path.unlink()
+    for kind in ("file", "link", "null", "directory", "fifo"):
+        if kind == "file":
+            path.write_text("full\n")
+        elif kind == "link":
+            path.symlink_to(scratch / "victim")
+        elif kind == "null":
+            os.mknod(path, 0o020666, os.makedev(1, 3))
+        elif kind == "directory":
+            path.mkdir()
+        else:
+            os.mkfifo(path)
+        with pytest.raises(Failed) as failed, Driven(place(name)):
+            pass
+        assert (failed.value.errno, failed.value.words) == (0, "something else than this device is already there"), kind
+        if kind == "directory":
+            path.rmdir()
+        else:
+            path.unlink()
+    assert not (scratch / "victim").exists()
 
 
 @pytest.mark.parametrize("without", ["", "openat2"])

@@ -458,8 +458,50 @@ def test_devices() -> None:
 def test_devices_are_bound_in_a_user_namespace() -> None:
     for spec, host in ((spec_of("user"), V1), (spec_of("devices"), NESTED)):
         plan = plan_of(spec, host)
-        assert not named(plan, "mknod")
+        assert [op.fields()["target"] for op in named(plan, "mknod")] == ["/run/pipe"][: len(spec.linux.devices)]
         assert len(named(plan, "bind_device")) >= 6
+
+
+def test_devices_for_a_user_namespace_are_made_outside() -> None:
+    """With the ids of the host; a fifo needs nobody's leave, and where the maps are not known the host's is bound."""
+    spec = spec_of("idmap")
+    plan = plan_of(spec)
+    made = [op.fields() for op in named(plan, "make_node")]
+    assert [(f["target"], f["mode"], f["uid"], f["gid"]) for f in made] == [("/dev/fuse", 0o020640, 100001, 200002)]
+    assert position(plan, "make_node") < position(plan, "unshare", flags=NAMESPACES["user"])
+    bound = next(op.fields() for op in named(plan, "bind_device") if op.fields()["target"] == "/dev/fuse")
+    assert bound["slot"] == made[0]["slot"]
+    assert named(plan, "mknod")[0].fields()["target"] == "/run/pipe"
+    path = (Namespace(type="user", path="/run/user"), *spaces("mount"))
+    joined = replace(spec, linux=replace(spec.linux, namespaces=path, uid_mappings=(), gid_mappings=()))
+    assert not named(plan_of(joined), "make_node")
+    assert not named(plan_of(replace(spec, mounts=()), ORDINARY), "make_node")
+
+
+def test_idmapped_mounts_share_namespaces() -> None:
+    """One for equal mappings; that of the container where it is joined, before it is."""
+    plan = plan_of(spec_of("idmap"))
+    mapped = [op.fields() for op in named(plan, "idmap")]
+    assert [(f["path"], f["recursive"]) for f in mapped] == [("/srv/a", 0), ("/srv/b", 1), ("/srv/c", 0)]
+    assert mapped[0]["namespace_slot"] == mapped[2]["namespace_slot"] != mapped[1]["namespace_slot"]
+    assert [op.fields()["uid_map"] for op in named(plan, "user_namespace")] == ["0 100000 65536\n", "0 5 1\n7 8 9\n"]
+    assert position(plan, "idmap", path="/srv/c") < position(plan, "unshare", flags=NAMESPACES["user"])
+    flags = [op.fields()["target_flags"] for op in named(plan, "bind")]
+    assert flags == [tables.TARGET_AS_TAKEN] * 3 + [0]
+    spec = spec_of("idmap")
+    spaced = (Namespace(type="user", path="/run/user"), *spaces("mount"))
+    joined = replace(spec, linux=replace(spec.linux, namespaces=spaced))
+    plan = plan_of(joined)
+    slot = named(plan, "open")[-1].fields()["slot"]
+    assert named(plan, "idmap")[0].fields()["namespace_slot"] == slot
+    assert position(plan, "idmap") < position(plan, "setns", slot=slot)
+
+
+def test_only_what_is_idmapped_is_taken_without_a_user_namespace() -> None:
+    spec = spec_of("idmap")
+    mounts = tuple(mount for mount in spec.mounts if mount.uid_mappings or not mount.options[1:])
+    plan = plan_of(replace(spec, mounts=mounts, linux=replace(spec.linux, namespaces=spaces("mount"))))
+    assert [op.fields()["path"] for op in named(plan, "open_tree")] == ["/srv/b", "/srv/c"]
 
 
 def test_kcore_link_follows_the_host() -> None:
@@ -508,10 +550,6 @@ def test_cgroup_2_without_a_cgroup_of_its_own_is_read_only() -> None:
         (
             Mount(destination="//proc/./sys/../attr", source="/x", options=("bind",)),
             '/mounts/0: "/proc/attr" cannot be mounted because it is inside /proc',
-        ),
-        (
-            Mount(destination="/a", source="/x", options=("bind", "idmap")),
-            "/mounts/0: an idmapped mount is not supported by this version",
         ),
     ],
 )

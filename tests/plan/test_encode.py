@@ -85,11 +85,11 @@ def test_slots() -> None:
         used = set()
         for operation in plan.operations:
             fields = operation.fields()
-            if operation.name in ("open", "open_tree"):
+            if operation.name in ("open", "open_tree", "user_namespace", "make_node"):
                 assert fields["slot"] not in filled
                 filled.add(fields["slot"])
                 continue
-            for name in ("slot", "cgroup_slot", "procs_slot"):
+            for name in ("slot", "namespace_slot", "cgroup_slot", "procs_slot"):
                 slot = fields.get(name, ops.NO_SLOT)
                 if slot != ops.NO_SLOT:
                     assert slot in filled

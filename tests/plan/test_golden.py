@@ -34,6 +34,7 @@ CASES = [
     ("mounts", "v1"),
     ("dev-bound", "v1"),
     ("devices", "v1"),
+    ("idmap", "v1"),
     ("devices", "nested"),
     ("terminal", "v1"),
     ("hooks", "v1"),

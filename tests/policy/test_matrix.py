@@ -159,7 +159,7 @@ def exists(tree: Tree, path: Keys) -> bool:
 
 def base(host: str) -> Tree:
     """Everything that is done, as far as this host's cgroups can have it; on v1 with a user namespace, in which
-    devices are not made but bound."""
+    devices are not made but bound, and a mount that is not bound, so that its type counts."""
     tree = full()
     for cell, value in VALUES.items():
         tree = changed(tree, where(cell, tree), value)
@@ -167,7 +167,8 @@ def base(host: str) -> Tree:
         for name in row.names if row.state == "refused" else ():
             tree = removed(tree, where(name, tree))
     tree["process"]["scheduler"] = SCHEDULERS[host]
-    tree["mounts"][0] |= {"type": "tmpfs", "options": ["nosuid"]}
+    if host == "v1":
+        tree["mounts"][0] = {"destination": "/data", "type": "tmpfs", "source": "/srv", "options": ["nosuid"]}
     kinds = ("network", "mount", "uts", "time", *(("user",) if host == "v1" else ()))
     linux = tree["linux"]
     linux["namespaces"] = [{"type": "ipc", "path": "/run/ipc"}, *({"type": kind} for kind in kinds)]

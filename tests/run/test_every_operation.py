@@ -33,10 +33,12 @@ WATCHED = {
     "gid_map": "test_namespaces.py::test_user_namespace",
     "hook": "test_hooks.py::test_order_over_a_life",
     "hostname": "test_namespaces.py::test_hostname_and_domainname",
+    "idmap": "test_idmap.py::test_with_mappings_of_its_own",
     "io_priority": "test_tuning.py::test_io_priority",
     "join_cgroup": "test_cgroup.py::test_joined_everywhere_and_removed",
     "keyring": "test_process.py::test_keyring",
     "link_up": "test_process.py::test_a_plain_root_process",
+    "make_node": "test_devices.py::test_in_a_user_namespace",
     "map_ids": "test_namespaces.py::test_user_namespace",
     "mask": "test_filesystem.py::test_masked_and_readonly_paths",
     "memory_policy": "test_tuning.py::test_memory_policy",
@@ -79,6 +81,7 @@ WATCHED = {
     "umask": "test_process.py::test_user_with_groups_and_umask",
     "unshare": "test_namespaces.py::test_new_ones",
     "use_root": "test_exec.py::test_a_process_like_the_first",
+    "user_namespace": "test_idmap.py::test_with_mappings_of_its_own",
     "wait_start": "test_lifecycle.py::test_create_waits_and_start_returns_after_the_exec",
 }
 

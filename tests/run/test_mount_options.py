@@ -9,7 +9,7 @@ import harness
 import pytest
 from harness import Runtime, Workshop, mounts
 
-from ocirun.plan.tables import EXTENSIONS, FLAGS, PROPAGATION, RECURSIVE
+from ocirun.plan.tables import FLAGS, PROPAGATION, RECURSIVE
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOSYMFOLLOW = 1, 2, 4, 8, 256
 MS_NOATIME, MS_NODIRATIME, MS_STRICTATIME, MS_SHARED = 1 << 10, 1 << 11, 1 << 24, 1 << 20
@@ -287,16 +287,3 @@ def test_several_kinds_of_propagation(
             assert (tags[target], tags[target + "/sub"]) == (top, below), options
         else:
             assert tags[target] == top - {"master"}, "a new file system has nobody to be a slave of"
-
-
-@pytest.mark.parametrize("option", [word for word in EXTENSIONS if word != "tmpcopyup"])
-@pytest.mark.ocirun  # an unknown option there
-def test_idmapped_mounts_are_refused(runtime: Runtime, bundle: Workshop, scratch: Path, option: str) -> None:
-    made = bundle("true")
-    made.mount("/data", "bind", str(scratch), "bind", option)
-    runtime.create(made).failed("/mounts/6", "an idmapped mount is not supported by this version")
-    made = bundle("true")
-    made.mount("/data", "bind", str(scratch), "bind")
-    mapping = [{"containerID": 0, "hostID": 100000, "size": 1}]
-    made.config["mounts"][-1] |= {"uidMappings": mapping, "gidMappings": mapping}
-    runtime.create(made).failed("/mounts/6", "an idmapped mount is not supported by this version")

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.ocirun
 # What changes the world (lookups, reads, and what a process does to itself alone are not among these).
 CALLS = (
     "unshare,setns,mount,move_mount,umount2,pivot_root,chroot,mknodat,symlinkat,sethostname,setdomainname,openat,openat2,"
-    "write,setsid,setresuid,setresgid,setgroups,capset,prlimit64,seccomp,prctl,keyctl,clone3,execveat,execve,umask"
+    "write,setsid,setresuid,setresgid,setgroups,capset,prlimit64,seccomp,prctl,keyctl,clone,clone3,"
+    "mount_setattr,execveat,execve,umask"
 )
 CLONE = {
     0x00020000: "CLONE_NEWNS",
@@ -59,6 +60,14 @@ def planned(operations: list[Any], rootfs: str) -> Iterator[Event]:
             yield ("attach", rootfs)
         elif name in ("mount", "bind", "bind_device", "mask", "readonly"):
             yield ("attach", fields["target"])
+        elif name == "user_namespace":
+            yield (name,)
+            for kind in ("uid_map", "gid_map"):
+                yield ("write", kind, fields[kind].removesuffix("\n"))
+        elif name == "idmap":
+            yield (name,)
+        elif name == "make_node":
+            yield ("mknod", "outside")
         elif name == "mknod":
             yield ("mknod", fields["target"])
         elif name == "symlink":
@@ -130,6 +139,12 @@ def seen(trace: str, rootfs: str) -> Iterator[Event]:
             r"NULL, (MS_REC\|)?MS_(SLAVE|PRIVATE|SHARED|UNBINDABLE), NULL$", arguments
         ):
             yield ("mount", arguments)
+        elif call == "clone" and "CLONE_NEWUSER" in arguments:
+            yield ("user_namespace",)
+        elif call == "mount_setattr" and "MOUNT_ATTR_IDMAP" in arguments:
+            yield ("idmap",)
+        elif call == "mknodat" and '"node"' in arguments:
+            yield ("mknod", "outside")
         elif call == "mknodat" and "S_IFREG" not in arguments:  # else the file that something is bound on
             name = re.search(r'"([^"]*)"', arguments)
             assert name
@@ -147,7 +162,11 @@ def seen(trace: str, rootfs: str) -> Iterator[Event]:
             yield ("join",)
         elif call == "write" and paths and not paths[0].startswith(("socket:", "pipe:", "anon_inode:")):
             words = re.findall(r'"([^"]*)"', arguments)
-            yield ("write", re.sub(r"^.*?(/sys/|/(?=oom_score_adj))", "", paths[0]), words[0].removesuffix("\\n"))
+            yield (
+                "write",
+                re.sub(r"^.*?(/sys/|/(?=oom_score_adj|[ug]id_map))", "", paths[0]),
+                words[0].removesuffix("\\n"),
+            )
         elif call == "setsid":
             yield ("new_session",)
         elif call == "seccomp":
@@ -194,6 +213,10 @@ def everything(made: Bundle, scratch: Path) -> None:
 def in_a_user_namespace(made: Bundle, scratch: Path) -> None:
     made.user_namespace()
     made.linux["maskedPaths"] = ["/proc/keys"]
+    made.linux["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "uid": 7}]
+    (scratch / "source").mkdir()
+    for target in ("/one", "/two"):
+        made.mount(target, "bind", str(scratch / "source"), "rbind", "idmap")
 
 
 @pytest.mark.parametrize("arrange", [usual, everything, in_a_user_namespace])

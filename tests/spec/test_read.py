@@ -138,7 +138,7 @@ def test_unknown_properties_and_other_platforms_are_ignored() -> None:
         ),
         (
             "linux/devices",
-            [{"type": "cu", "path": "/a"}],
+            [{"type": "cu", "path": "/a", "major": 1, "minor": 3}],
             '/linux/devices/0/type: expected one of c, u, b, p, found "cu"',
         ),
         (

@@ -62,6 +62,8 @@ VERSION = "expected a version of the specification from 1.0.0 to 1.3.x, with -rc
 ABSOLUTE = "expected an absolute path"
 TEMPLATE = 'expected the name of a network device, or a template for one such as "eth%d"'
 DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 2000, "period": 3000}
+DEVICE = {"type": "c", "path": "/dev/a", "major": 1, "minor": 3}
+JOINED = {"namespaces": [{"type": "user", "path": "/run/user"}]}
 NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
 
 
@@ -170,7 +172,7 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         (config(mounts=[{"destination": ""}]), '/mounts/0/destination: expected a path, found ""'),
         (
             config(mounts=[{"destination": "/a", "uidMappings": MAPPING}]),
-            "/mounts/0/gidMappings: expected at least one mapping for the user namespace, found none",
+            "/mounts/0/gidMappings: expected mappings along with /mounts/0/uidMappings, found none",
         ),
         (config(hooks={"poststop": [{"path": "rm"}]}), f'/hooks/poststop/0/path: {ABSOLUTE}, found "rm"'),
         (
@@ -299,11 +301,11 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         ),
         (linux(devices=[{"type": "p", "path": "dev/a"}]), f'/linux/devices/0/path: {ABSOLUTE}, found "dev/a"'),
         (
-            linux(devices=[{"type": "c", "path": "/dev/a", "major": 4096}]),
+            linux(devices=[{"type": "c", "path": "/dev/a", "major": 4096, "minor": 0}]),
             "/linux/devices/0/major: expected an integer from 0 to 4095, found 4096",
         ),
         (
-            linux(devices=[{"type": "c", "path": "/dev/a", "minor": -1}]),
+            linux(devices=[{"type": "c", "path": "/dev/a", "major": 0, "minor": -1}]),
             "/linux/devices/0/minor: expected an integer from 0 to 1048575, found -1",
         ),
         *[
@@ -313,6 +315,36 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
             )
             for path in ("/", "//", ".", "/./")
         ],
+        (
+            linux(devices=[{"type": "u", "path": "/dev/a", "minor": 1}]),
+            '/linux/devices/0/major: expected a number for a device of type "u", found none',
+        ),
+        (
+            linux(devices=[{"type": "b", "path": "/dev/a", "major": 7}]),
+            '/linux/devices/0/minor: expected a number for a device of type "b", found none',
+        ),
+        (
+            linux(devices=[DEVICE, DEVICE | {"path": "/dev//./a", "fileMode": 0o600}]),
+            '/linux/devices/1/path: expected a path that no other device has, found "/dev//./a"',
+        ),
+        (
+            linux(**USER, devices=[DEVICE | {"uid": 1000}]),
+            "/linux/devices/0/uid: expected an id that /linux/uidMappings maps, found 1000",
+        ),
+        (
+            linux(**USER, devices=[DEVICE | {"uid": 999, "gid": 1000}]),
+            "/linux/devices/0/gid: expected an id that /linux/gidMappings maps, found 1000",
+        ),
+        (
+            user(uids=[range_of(10**9 + 2 * i, 2 * 10**9 + 2 * i, 1) for i in range(180)]),
+            "/linux/uidMappings: expected mappings of at most 4095 bytes as lines of a map, which the kernel takes, "
+            "found 4320",
+        ),
+        (
+            config(mounts=[{"destination": "/a", "options": ["bind", "idmap"]}], linux={"namespaces": []}),
+            "/mounts/0: expected uidMappings and gidMappings, as there is no user namespace to take them from, "
+            "found none",
+        ),
         (linux(cgroupsPath="/a/../../b"), '/linux/cgroupsPath: expected a path without "..", found "/a/../../b"'),
         (
             resources(devices=[{"allow": True, "type": "u", "access": "r"}]),
@@ -490,8 +522,9 @@ def test_broken(tree: Any, message: str) -> None:
         linux(namespaces=[{"type": "user", "path": "/a"}]),
         user(uids=[range_of(0, 1000, 1), range_of(1, 100000, 999)], gids=[range_of(0, 0, 2**32 - 1)]),
         linux(namespaces=[{"type": "time"}], timeOffsets={"boottime": {"secs": -5}}),
-        # Go leaves zeros out.
-        linux(devices=[{"type": "c", "path": "/dev/a"}, {"type": "b", "path": "/dev/b", "minor": 2**20 - 1}]),
+        linux(devices=[{"type": "p", "path": "/dev/a"}, DEVICE | {"path": "/dev/b", "minor": 2**20 - 1}]),
+        linux(devices=[DEVICE, DEVICE, DEVICE | {"path": "/dev/b"}]),
+        config(mounts=[{"destination": "/a", "options": ["rbind", "ridmap"]}], linux=JOINED),
         linux(cgroupsPath="system.slice:ocirun:..id"),
         linux(rootfsPropagation=""),
         resources(blockIO={"weight": 0}, memory={"swappiness": 2**64 - 1}),
