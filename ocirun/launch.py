@@ -286,7 +286,9 @@ def _map_by_program(pid: int, name: str, text: str, operation: Operation) -> boo
         if status:
             which = "uid" if name == "newuidmap" else "gid"
             reason = f"{name} refused: see /etc/sub{which} for what is granted{said}"
-            raise OperationError(describe(operation), operation.pointer, 0, reason)
+            # It says "uid range [1-65537) -> [300000-365536) not allowed".
+            which = next((f"/{n}" for n, line in enumerate(lines) if f"[{line[0]}-" in said), "")
+            raise OperationError(describe(operation), operation.pointer + which, 0, reason)
         return True
     reason = f"{name} not found: mapping more than one's own id needs it (uidmap package)"
     raise OperationError(describe(operation), operation.pointer, 0, reason)

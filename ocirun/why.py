@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .plan.ops import Operation
 
 _EPERM, _EAGAIN, _ENOMEM, _EACCES, _EINVAL, _ENOSPC = 1, 11, 12, 13, 22, 28
-_CAP_SYS_ADMIN = 21
+_CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN, _CAP_SETFCAP = 6, 7, 21, 31
 _USER = NAMESPACES["user"]
 # The names in user.max_*_namespaces (namespaces(7)).
 _SYSCTL_NAMES = {"mount": "mnt", "network": "net"}
@@ -30,8 +30,8 @@ def explain(operation: Operation, errno: int, plan: Plan) -> str:
     name = operation.name
     if errno == _EAGAIN and name == "clone":
         return _no_room()
-    if errno == _ENOSPC and name == "unshare":
-        return _used_up(operation.values[0])
+    if errno == _ENOSPC and name in ("unshare", "user_namespace"):
+        return _used_up(operation.values[0] if name == "unshare" else _USER)
     if errno == _EINVAL and name == "unshare":
         return _unknown(operation.values[0])
     if errno not in (_EPERM, _EACCES):
@@ -42,7 +42,13 @@ def explain(operation: Operation, errno: int, plan: Plan) -> str:
     if name == "unshare" and nested:
         return _no_user_namespaces()
     if name in ("become_root", "uid_map", "gid_map", "setgroups_deny"):
-        return (_not_ours(name, operation.values[0]) if name.endswith("_map") else "") or _no_user_namespaces()
+        refused = _not_mapped(name, operation.values[0], operation.pointer) if name.endswith("_map") else ""
+        return refused or _no_user_namespaces()
+    if name == "user_namespace":
+        uids, gids = operation.values[:2]
+        pointer = operation.pointer
+        refused = _not_mapped("uid_map", uids, f"{pointer}/uidMappings")
+        return refused or _not_mapped("gid_map", gids, f"{pointer}/gidMappings") or _no_user_namespaces()
     if name in _PRIVILEGED and not nested and not _has(_CAP_SYS_ADMIN):
         return "the runtime lacks CAP_SYS_ADMIN"
     return ""
@@ -117,13 +123,21 @@ def _no_room() -> str:
     return "no more processes: pids.max of the cgroup or of one above it, or the user's RLIMIT_NPROC"
 
 
-def _not_ours(file: str, text: str) -> str:
-    """An id map of ids that the caller's own user namespace does not have."""
+def _not_mapped(file: str, text: str, pointer: str) -> str:
+    """An id map of ids that the caller's own user namespace does not have, or for which a capability is missing."""
     own = [tuple(map(int, line.split())) for line in read_file(f"/proc/self/{file}").splitlines()]
-    for line in text.splitlines():
-        _, host, size = map(int, line.split())
+    ids = [tuple(map(int, line.split()[1:])) for line in text.splitlines()]
+    for number, (host, size) in enumerate(ids):
         if not any(begin <= host and host + size <= begin + length for begin, _, length in own):
-            return f"{host} to {host + size - 1} are not all mapped in the caller's own user namespace"
+            where = f"{pointer}/{number}: {host} to {host + size - 1}"
+            return f"{where} are not all mapped in the caller's own user namespace"
+    if _status(b"Uid").split()[1] != b"0":
+        return ""
+    number, name = (_CAP_SETUID, "CAP_SETUID") if file == "uid_map" else (_CAP_SETGID, "CAP_SETGID")
+    if not _has(number):
+        return f"the runtime lacks {name}"
+    if any(host == 0 for host, _ in ids) and not _has(_CAP_SETFCAP):
+        return "the runtime lacks CAP_SETFCAP, which it takes to map root"
     return ""
 
 

@@ -208,6 +208,60 @@ def test_user_namespace_with_several_mappings_and_an_ordinary_user(runtime: Runt
     assert sorted(report["groups"]) == [5000, 5001]
 
 
+def test_user_namespace_with_as_many_mappings_as_there_can_be(runtime: Runtime, bundle: Workshop) -> None:
+    """340, of at most 4095 bytes in all: user_namespaces(7)."""
+    made = bundle()
+    made.user_namespace(100000, 1)
+    ranges = [{"containerID": n, "hostID": 1 + 2 * n, "size": 1} for n in range(340)]
+    made.linux["uidMappings"] = ranges
+    made.linux["gidMappings"] = ranges[::-1]
+    for directory, _, names in os.walk(made.rootfs):
+        for name in (".", *names):
+            os.chown(os.path.join(directory, name), 1, 1)
+    made.process["user"] = {"uid": 339, "gid": 1}
+    report = runtime.report(made)
+    for kind in ("uid_map", "gid_map"):
+        lines = [[int(word) for word in line.split()] for line in report[kind].splitlines()]
+        assert lines == [[one["containerID"], one["hostID"], one["size"]] for one in ranges], "sorted by the kernel"
+    assert (report["uid"], report["gid"]) == ([339] * 3, [1] * 3)
+
+
+@pytest.mark.ocirun  # 1.1.5 asks the kernel
+def test_mappings_that_do_not_fit(runtime: Runtime, bundle: Workshop) -> None:
+    """Too many; too long as text, though few; and one that would just fit: 4095 bytes."""
+
+    def made_of(count: int, first: int) -> Bundle:
+        made = bundle("true")
+        made.user_namespace(100000, 1)
+        made.linux["uidMappings"] = [
+            {"containerID": n if n == 0 else first + n, "hostID": 100000 + n, "size": 1} for n in range(count)
+        ]
+        return made
+
+    texts = ("/linux/uidMappings", "expected at most 340 mappings, found 341")
+    runtime.create(made_of(341, 0)).failed(*texts)
+    # "0 100000 1" and 214 lines such as "100000001 100001 1"; with the newlines 11 + 214 * 19 = 4077
+    just = made_of(215, 10**8)
+    just.linux["uidMappings"].append({"containerID": 1, "hostID": 9999999, "size": 11111})
+    assert len("".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in just.linux["uidMappings"])) == 4093
+    runtime.run(just).ok()
+    long = made_of(230, 10**8)
+    runtime.create(long).failed("/linux/uidMappings", "expected mappings of at most 4095 bytes", "found 4362")
+    assert not list(runtime.root.iterdir())
+
+
+def test_mappings_that_the_caller_does_not_have(runtime: Runtime, bundle: Workshop) -> None:
+    """In a user namespace with a few ids, the line that has others is named."""
+    made = bundle("true")
+    made.user_namespace(0, 1)
+    del made.linux["cgroupsPath"], made.linux["resources"]
+    made.without_namespace("cgroup")
+    made.linux["uidMappings"].append({"containerID": 1, "hostID": 5, "size": 7})
+    failed = runtime.run(made, prefix=["unshare", "--user", "--map-root-user"]).failed()
+    if runtime.name != "runc":
+        failed.failed("/linux/uidMappings/1: 5 to 11 are not all mapped in the caller's own user namespace")
+
+
 def test_user_namespace_with_what_root_must_do(runtime: Runtime, bundle: Workshop) -> None:
     """Sysctls, hostname, limits, masks and a cgroup, as without one; oom_score_adj, which the kernel wants raised
     only, and devices, which are bound."""
