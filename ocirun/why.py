@@ -131,7 +131,7 @@ def _not_mapped(file: str, text: str, pointer: str) -> str:
         if not any(begin <= host and host + size <= begin + length for begin, _, length in own):
             where = f"{pointer}/{number}: {host} to {host + size - 1}"
             return f"{where} are not all mapped in the caller's own user namespace"
-    if _status(b"Uid").split()[1] != b"0":
+    if _status(b"Uid").split()[1:2] != [b"0"]:
         return ""
     number, name = (_CAP_SETUID, "CAP_SETUID") if file == "uid_map" else (_CAP_SETGID, "CAP_SETGID")
     if not _has(number):

@@ -25,6 +25,15 @@ def new(fstype: str) -> Operation:
     )
 
 
+def mapping(uids: str, gids: str) -> Operation:
+    return ops.user_namespace("outer", "/mounts/1", uid_map=uids, gid_map=gids, slot=0)
+
+
+def without(capability: int) -> str:
+    """/proc/self/status of root that lacks one."""
+    return f"Uid:\t0\t0\t0\t0\nCapEff:\t{(1 << 41) - 1 - (1 << capability):016x}\n"
+
+
 def explained(
     monkeypatch: pytest.MonkeyPatch, operation: Operation, errno: int, files: dict[str, str], *others: Operation
 ) -> str:
@@ -51,6 +60,7 @@ def explained(
         (USER, 28, {"/proc/sys/user/max_user_namespaces": "0\n"}, "user.max_user_namespaces=0 forbids"),
         (USER, 28, {"/proc/sys/user/max_user_namespaces": "9\n"}, "a limit is reached"),
         (REST, 28, {"/proc/sys/user/max_mnt_namespaces": "0\n"}, "user.max_mnt_namespaces=0 forbids mount"),
+        (mapping("0 0 1", "0 0 1"), 28, {"/proc/sys/user/max_user_namespaces": "0\n"}, "max_user_namespaces=0 forbids"),
         (USER, 22, {}, "the kernel has no user namespaces"),
         (REST, 1, {"/proc/self/status": "CapEff:\t0\n"}, "lacks CAP_SYS_ADMIN"),
         (REST, 1, {}, ""),
@@ -84,6 +94,17 @@ def test_explained(
         (new("mqueue"), (), {}, "a new mqueue needs a new ipc namespace"),
         (parent.uid_map("", text="0 100000 65536\n"), (), {"/proc/self/uid_map": "0 1000 1"}, "100000 to 165535"),
         (parent.uid_map("", text="0 1000 1\n"), (), {}, ""),
+        (
+            parent.gid_map("/linux/gidMappings", text="0 0 1\n1 5 7\n"),
+            (),
+            {"/proc/self/gid_map": "0 0 1"},
+            "/linux/gidMappings/1: 5 to 11 are not all mapped in the caller's own user namespace",
+        ),
+        (parent.uid_map("", text="0 1000 1\n"), (), {"/proc/self/status": without(7)}, "lacks CAP_SETUID"),
+        (parent.gid_map("", text="0 1000 1\n"), (), {"/proc/self/status": without(6)}, "lacks CAP_SETGID"),
+        (parent.uid_map("", text="1 2 3\n0 0 1\n"), (), {"/proc/self/status": without(31)}, "lacks CAP_SETFCAP"),
+        (parent.uid_map("", text="0 1 1\n"), (), {"/proc/self/status": without(31)}, ""),
+        (mapping("0 5 1\n", "0 7 1\n"), (), {"/proc/self/gid_map": "0 0 3"}, "/mounts/1/gidMappings/0: 7 to 7 are"),
     ],
 )
 def test_in_a_new_user_namespace(
