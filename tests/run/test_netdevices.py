@@ -6,6 +6,7 @@ stay there.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,6 +143,35 @@ def test_in_a_user_namespace(runtime: Runtime, bundle: Workshop, host: Network) 
     pid = runtime.started(made, prefix=host.prefix)
     assert addresses(device(within(pid), "inside")) == ["10.1.0.1/24"]
     runtime.end(made, pid)
+
+
+@pytest.mark.parametrize("kind", ["veth", "dummy"])
+def test_kinds(runtime: Runtime, bundle: Workshop, host: Network, kind: str) -> None:
+    """What the kernel has of devices that need no other."""
+    added = subprocess.run([*host.prefix, "ip", "link", "add", "net0", "type", kind], capture_output=True, text=True)
+    if "Unknown device type" in added.stderr:
+        pytest.skip(f"the kernel has no {kind} devices")
+    made = bundle("pause")
+    made.linux["netDevices"] = {"net0": {"name": "inside"}}
+    pid = runtime.started(made, prefix=host.prefix)
+    assert "UP" in device(within(pid), "inside")["flags"]
+    runtime.end(made, pid)
+
+
+def test_a_physical_device_comes_home(runtime: Runtime, bundle: Workshop) -> None:
+    """By the kernel's hand, when the container's namespace ends, under the name that it has by then."""
+    name = os.environ.get("OCIRUN_TEST_NETWORK_DEVICE")
+    if not name:
+        pytest.skip("no network device to spare")
+    before = device((), name)
+    made = bundle("pause")
+    made.linux["netDevices"] = {name: {"name": "inside"}}
+    pid = runtime.started(made)
+    assert device(within(pid), "inside")["address"] == before["address"]
+    assert device((), name) is None
+    runtime.end(made, pid)
+    harness.eventually(lambda: device((), "inside"), "it is back")
+    subprocess.run(["ip", "link", "set", "inside", "name", name], check=True)
 
 
 def test_hooks_find_it(runtime: Runtime, bundle: Workshop, host: Network) -> None:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyroute2
 from image import Image, private, say
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ python3 -m pip wheel --quiet --no-build-isolation --no-deps --no-index --wheel-d
 rm -rf build *.egg-info
 python3 -m venv --system-site-packages --without-pip {INSIDE}/venv
 python3 -m pip --python {INSIDE}/venv/bin/python install --quiet --no-deps --no-index {INSIDE}/*.whl
+mv {INSIDE}/pyroute2 {INSIDE}/venv/lib/python3*/site-packages
 {INSIDE}/venv/bin/python -c 'import sys; sys.path.insert(0, "tests"); import harness; harness.build_probe()'
 {INSIDE}/venv/bin/python -P -m pytest -p no:cacheprovider --collect-only -q "$@" | tail -n 1
 """
@@ -52,8 +54,10 @@ START = """\
 #!/bin/sh
 # What the unit of the image runs. systemd's /tmp has no devices, and a root file system may need some.
 mount -o remount,dev,suid /tmp
+modprobe virtio_net
 cd {inside}/source
 export PYTHONPATH={inside}/source/tests/vm OCIRUN_TEST_DEBIAN=/srv/debian OCIRUN_TEST_RUNTIME={runtime}
+export OCIRUN_TEST_NETWORK_DEVICE=eth0
 exec {inside}/venv/bin/python -P -m pytest -p inside -p no:cacheprovider -q --no-header --tb=short {selection}
 """
 
@@ -81,6 +85,8 @@ class Machine:
             "-device", "virtio-serial-pci", "-chardev", f"socket,id=results,path={tar.with_name('results')}",
             "-device", "virtserialport,chardev=results,name=results",
             "-device", "virtio-rng-pci",
+            # A physical network device, to be moved into containers: its driver is loaded when it is asked for.
+            "-netdev", "hubport,id=nowhere,hubid=0", "-device", "virtio-net-pci,netdev=nowhere,romfile=",
         ]  # fmt: skip
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         threading.Thread(target=self._listen, args=(listener,), daemon=True).start()
@@ -133,6 +139,8 @@ def second_disk(image: Image, runtime: str | None, selection: list[str]) -> Iter
                 shutil.copytree(source, upper / "source" / name, ignore=PRODUCTS, symlinks=True)
             else:
                 shutil.copy(source, upper / "source" / name)
+        # Newer than Debian's; not in the image, where every change costs minutes.
+        shutil.copytree(Path(pyroute2.__file__).parent, upper / "pyroute2", ignore=PRODUCTS)
         say("building and installing the wheel in the image")
         layers = f"lowerdir={image.tree},upperdir={home}/upper,workdir={home}/work"
         script = (
