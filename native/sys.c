@@ -7,12 +7,14 @@
 #include <linux/ioprio.h>
 #include <linux/netlink.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "sys.h"
@@ -106,4 +108,71 @@ int sys_ioprio_set(int pid, unsigned int level, unsigned int priority)
 	const unsigned int value = level << IOPRIO_CLASS_SHIFT | priority;
 
 	return syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, value) < 0 ? -errno : 0;
+}
+
+struct hook {
+	const char *path;
+	char **argv, **envp;
+	const char *directory;
+	int input, output;
+	int error;
+};
+
+/* Without close_range(2): as many as there can be, or as are likely. */
+static void close_from(int first)
+{
+	const long limit = sysconf(_SC_OPEN_MAX);
+
+	if (syscall(SYS_close_range, (unsigned int)first, ~0U, 0U) == 0)
+		return;
+	for (int fd = first; fd < (limit < 0 || limit > 65536 ? 65536 : limit); fd++)
+		close(fd);
+}
+
+/* Shares our memory until the exec: system calls, and nothing else. */
+static int exec_hook(void *argument)
+{
+	const struct sigaction by_default = { .sa_handler = SIG_DFL };
+	struct hook *hook = argument;
+	/* Above 2, wherever they are: our caller may have closed its streams. */
+	const int input = fcntl(hook->input, F_DUPFD, 3), output = fcntl(hook->output, F_DUPFD, 3);
+	sigset_t none;
+
+	for (int signal = 1; signal < NSIG; signal++)
+		sigaction(signal, &by_default, NULL);
+	sigemptyset(&none);
+	if (setpgid(0, 0) == 0 && dup2(input, 0) >= 0 && dup2(output, 1) >= 0 && dup2(output, 2) >= 0) {
+		close_from(3);
+		if (hook->directory != NULL && chdir(hook->directory) < 0) {
+			/* It is gone since: then where we are. */
+		}
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		execve(hook->path, hook->argv, hook->envp);
+	}
+	hook->error = errno;
+	_exit(127);
+}
+
+/* Execute a hook as the leader of a process group of its own, with nothing of ours but these two files, and envp (NULL:
+ * our environment). Unlike posix_spawn(3) of Python: with an environment of any kind, in another directory, and without
+ * the descriptors that our caller has left open. */
+int sys_spawn_hook(const char *path, char **argv, char **envp, const char *directory, int input, int output)
+{
+	char stack[16384] __attribute__((aligned(16)));
+	struct hook hook = { path, argv, envp != NULL ? envp : environ, directory, input, output, 0 };
+	sigset_t all, before;
+	int pid;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before); /* no handler of ours runs in the child */
+	pid = clone(exec_hook, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, &hook);
+	if (pid < 0)
+		pid = -errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (pid > 0 && hook.error != 0) {
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		return -hook.error;
+	}
+	return pid;
 }

@@ -485,6 +485,32 @@ def devices(prefix: Sequence[str]) -> set[str]:
     return {one["ifname"] for one in json.loads(output)}
 
 
+# Descriptors that are passed.
+
+
+@contextlib.contextmanager
+def files(scratch: Path, count: int) -> Iterator[Callable[[], None]]:
+    """For subprocess: `count` files on 3, 4, 5 ..., and nothing else there."""
+    opened = [os.open(scratch / f"file-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC) for number in range(count)]
+
+    def prepare() -> None:
+        kept = [os.dup2(fd, 900 + number, inheritable=False) for number, fd in enumerate(opened)]
+        os.closerange(3, 900)
+        for number, fd in enumerate(kept):
+            os.dup2(fd, 3 + number)
+
+    try:
+        yield prepare
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def passing(prepare: Callable[[], None], **env: str) -> dict[str, Any]:
+    """For `spawn`."""
+    return {"preexec_fn": prepare, "close_fds": False, "env": {**os.environ, **env}}
+
+
 # What is left behind.
 
 

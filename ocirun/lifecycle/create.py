@@ -51,7 +51,7 @@ def create(
 ) -> int:
     """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`.
 
-    :param warn: called for what config.json has that is hardly meant
+    :param warn: called for what config.json has that is hardly meant, and for poststop hooks that fail
     :raises ConfigError: config.json is invalid
     :raises UsageError: the id or the request is
     :raises ContainerExists: the id is taken
@@ -96,6 +96,7 @@ class Creation:
         check_descriptors(request)
         store.check_id(id)
         self.root, self.id, self.request = root, id, request
+        self._warn = warn
         self.bundle = resolved(bundle)
         self.spec, self.config = read_config(self.bundle)
         if warn:
@@ -192,7 +193,7 @@ class Creation:
             hook = operation.fields()
             run_hook(
                 operation.pointer, hook["kind"], hook["path"], hook["args"], hook["env"], hook["timeout"],
-                f"{head}{self.launch.pid}{tail}",
+                f"{head}{self.launch.pid}{tail}", self.bundle,
             )  # fmt: skip
 
     def undo(self) -> None:
@@ -207,7 +208,9 @@ class Creation:
             if self._began and self.spec.hooks.poststop:  # runtime.md, "Lifecycle": steps 12 and 13
                 from .hooked import poststop
 
-                poststop(self.entry, self.config)
+                for failure in poststop(self.entry, self.config, self.bundle):
+                    if self._warn:
+                        self._warn(failure)
         except (Error, OSError):
             pass  # the caller is about to report what came first
         finally:

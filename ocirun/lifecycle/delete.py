@@ -64,8 +64,12 @@ def _lock(root: str, id: str, force: bool) -> int:
     return store.lock(root, id)
 
 
-def destroy(root: str, entry: store.Entry, warn: Callable[[Error], None] | None) -> None:
-    """Kill what is left of a container, and remove it: delete, for who holds its lock."""
+def destroy(root: str, entry: store.Entry, warn: Callable[[Error], None] | None, directory: str = "") -> None:
+    """Kill what is left of a container, and remove it: delete, for who holds its lock.
+
+    :param warn: called for each poststop hook that fails
+    :param directory: where these are run, if not here
+    """
     steps.reach("delete.kill")
     if entry.pid and (entry.creating or entry.shared_pid or is_alive(entry.pid, entry.start)):
         _kill_all(entry)
@@ -84,7 +88,9 @@ def destroy(root: str, entry: store.Entry, warn: Callable[[Error], None] | None)
 
         try:
             steps.reach("delete.poststop")
-            poststop(entry, config)
+            for failure in poststop(entry, config, directory):
+                if warn:
+                    warn(failure)
         except Error as error:
             if warn:
                 warn(error)

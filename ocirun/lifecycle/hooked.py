@@ -10,39 +10,40 @@ from ..spec.read import read_stored
 from ..state import hook_state
 from .kill import SIGKILL, signal_init
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def poststart(root: str, entry: store.Entry) -> None:
+
+def poststart(root: str, entry: store.Entry, directory: str = "") -> None:
     """Run the poststart hooks; when one fails the container is killed (runtime.md, "Lifecycle", step 9).
 
+    :param directory: where they are run, if not here
     :raises HookError: one failed
     """
     try:
-        _run("poststart", "running", entry, store.config(root, entry.id), entry.pid)
+        for failure in _failures("poststart", "running", entry, store.config(root, entry.id), entry.pid, directory):
+            raise failure
     except HookError:
         driver.signal_all(entry.cgroup, SIGKILL)
         signal_init(entry, SIGKILL, forgiving=True)
         raise
 
 
-def poststop(entry: store.Entry, config: bytes) -> None:
-    """Run all poststop hooks, also after one has failed.
-
-    :raises HookError: one failed (the first of them)
-    """
-    _run("poststop", "stopped", entry, config, 0, go_on=True)
+def poststop(entry: store.Entry, config: bytes, directory: str = "") -> Iterator[HookError]:
+    """Run all poststop hooks; those that fail are what is yielded, and stop nothing (step 13)."""
+    return _failures("poststop", "stopped", entry, config, 0, directory)
 
 
-def _run(kind: str, status: str, entry: store.Entry, config: bytes, pid: int, go_on: bool = False) -> None:
+def _failures(
+    kind: str, status: str, entry: store.Entry, config: bytes, pid: int, directory: str
+) -> Iterator[HookError]:
     spec = read_stored(f"{entry.bundle}/config.json", config)
     head, tail = hook_state(entry.id, entry.bundle, status, spec.annotations)
-    failure = None
     for index, hook in enumerate(getattr(spec.hooks, kind)):
+        timeout = -1 if hook.timeout is None else hook.timeout
+        pointer = f"/hooks/{kind}/{index}"
         try:
-            timeout = -1 if hook.timeout is None else hook.timeout
-            run_hook(f"/hooks/{kind}/{index}", kind, hook.path, hook.args, hook.env, timeout, f"{head}{pid}{tail}")
+            run_hook(pointer, kind, hook.path, hook.args, hook.env, timeout, f"{head}{pid}{tail}", directory)
         except HookError as error:
-            if not go_on:
-                raise
-            failure = failure or error
-    if failure:
-        raise failure
+            yield error

@@ -92,7 +92,7 @@ def start(creation: Creation, console_socket: int = -1, before_exec: Callable[[]
             steps.reach("start.poststart")
             from .hooked import poststart
 
-            poststart(creation.root, creation.entry)
+            poststart(creation.root, creation.entry, creation.bundle)
         steps.reach("create.pid-file")
         announce(creation.launch.pid, creation.request, "standard")
     except BaseException:
@@ -112,7 +112,7 @@ def _delete(root: str, entry: store.Entry, warn: Callable[[Error], None] | None)
     try:
         found = store.load(root, entry.id)
         if (found.pid, found.start) == (entry.pid, entry.start):
-            destroy(root, found, warn)
+            destroy(root, found, warn, entry.bundle)
     except ContainerNotFound:
         pass
     finally:

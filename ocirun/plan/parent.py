@@ -101,8 +101,10 @@ def move_device(pointer: str, *, name: str, wanted: str) -> Operation:
     return ParentOperation(("parent", pointer, "move_device", (name, wanted)))
 
 
-def hook(pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str], timeout: int) -> Operation:
-    """Run a prestart or createRuntime hook; timeout in seconds, -1 for none."""
+def hook(
+    pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str] | None, timeout: int
+) -> Operation:
+    """Run a prestart or createRuntime hook; env None: the runtime's. timeout in seconds, -1 for none."""
     return ParentOperation(("parent", pointer, "hook", (kind, path, args, env, timeout)))
 
 

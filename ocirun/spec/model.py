@@ -110,7 +110,7 @@ class Hook(Record):
 
     path: str
     args: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
+    env: tuple[str, ...] | None = None
     timeout: int | None = None
 
 

@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Runtime, Workshop
-
-
-@contextmanager
-def files(scratch: Path, count: int) -> Iterator[Callable[[], None]]:
-    """For subprocess: `count` files on 3, 4, 5 ..., and nothing else there."""
-    opened = [os.open(scratch / f"file-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC) for number in range(count)]
-
-    def prepare() -> None:
-        kept = [os.dup2(fd, 900 + number, inheritable=False) for number, fd in enumerate(opened)]
-        os.closerange(3, 900)
-        for number, fd in enumerate(kept):
-            os.dup2(fd, 3 + number)
-
-    try:
-        yield prepare
-    finally:
-        for fd in opened:
-            os.close(fd)
+from harness import Runtime, Workshop, files, passing
 
 
 def targets(report: Any) -> dict[str, str]:
     return {fd: Path(one["target"]).name for fd, one in report["fds"].items() if int(fd) > 2}
-
-
-def passing(prepare: Callable[[], None], **env: str) -> dict[str, Any]:
-    return {"preexec_fn": prepare, "close_fds": False, "env": {**os.environ, **env}}
 
 
 def test_preserve_fds(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
