@@ -113,7 +113,7 @@ int set_attributes(struct init *init, int mount, bool recursive, uint32_t set, u
 		return r;
 	if (!recursive)
 		return remount(mount, set, clear);
-	if (r == -ENOSYS)
+	if (!has_mount_setattr())
 		say(init, "recursive mount attributes need mount_setattr(2) (Linux 5.12)");
 	return r;
 }
