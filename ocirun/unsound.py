@@ -11,6 +11,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# The scanner's messages in ours, and whether what is there says more.
+_WORDS = {
+    "Expecting ',' delimiter": ("expected a comma or a closing bracket", True),
+    "Expecting ':' delimiter": ("expected a colon", True),
+    "Expecting property name enclosed in double quotes": ("expected a property's name in double quotes", True),
+    "Illegal trailing comma before end of object": ("expected nothing more after a comma that is the last", False),
+    "Illegal trailing comma before end of array": ("expected nothing more after a comma that is the last", False),
+    "Invalid control character at": ("expected a string without control characters", False),
+    "Unterminated string starting at": ("expected the end of the string that begins here", False),
+    "Invalid \\escape": ("expected one of the escapes of JSON", True),
+    "Invalid \\uXXXX escape": ("expected four hexadecimal digits", True),
+}
+
+
 def byte_order_mark(path: str) -> ConfigError:
     """It begins with one."""
     return _refusal(path, "line 1 column 1: expected JSON", "a byte order mark")
@@ -27,7 +41,7 @@ def no_utf8(path: str, data: bytes, error: UnicodeDecodeError) -> ConfigError:
 
 def no_end(path: str, text: str, position: int) -> ConfigError:
     """Something follows the document."""
-    return _refusal(path, f"{_place(text, position)}: expected the end of the file", text[position : position + 10])
+    return _refusal(path, f"{_place(text, position)}: expected the end of the file", _next(text, position))
 
 
 def refuse(path: str, text: str, begin: int) -> None:
@@ -41,13 +55,13 @@ def refuse(path: str, text: str, begin: int) -> None:
     try:
         tree, _ = scanner(_Pairs, _Constant, integer)(text, begin)
     except StopIteration as stop:
-        place = _place(text, stop.value)
-        found = text[stop.value : stop.value + 10].split("\n")[0] or "the end of the file"
-        raise _refusal(path, f"{place}: expected a value", found) from None
+        raise _refusal(path, f"{_place(text, stop.value)}: expected a value", _next(text, stop.value)) from None
     except RecursionError:
         raise too_deep(path, text) from None
     except JSONDecodeError as error:
-        raise _refusal(path, f"{_place(text, error.pos)}: {error.msg[0].lower()}{error.msg[1:]}") from None
+        expected, shows_found = _WORDS.get(error.msg, (f"{error.msg[0].lower()}{error.msg[1:]}", True))
+        found = _next(text, error.pos) if shows_found else ""
+        raise _refusal(path, f"{_place(text, error.pos)}: {expected}", found) from None
     problems = tuple(places(tree))
     if problems:
         raise ConfigError(path, problems)
@@ -113,6 +127,13 @@ def _end_of_string(text: str, position: int) -> int:
     while position < len(text) and text[position] != '"':
         position += 2 if text[position] == "\\" else 1
     return position
+
+
+def _next(text: str, position: int) -> str:
+    """What is there, in short."""
+    return text[position : position + 10].split("\n")[0] or (
+        "the end of the line" if text[position:] else "the end of the file"
+    )
 
 
 def _place(text: str, position: int) -> str:

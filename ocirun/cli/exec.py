@@ -62,6 +62,6 @@ def _from_flags(call: Call) -> Command:
 
 def _gid(text: str) -> int:
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 10:
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 10 or int(digits) >= (1 << 32) - 1:
         raise UsageError(f'invalid value "{text}" for flag -additional-gids: parse error')
     return int(text)

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 def fatal(call: Call, message: str) -> None:
-    """The error that ends the command; it is on standard error whatever --log says."""
+    """The error that ends the command; it is on standard error whatever --log says. Several lines, which are one in
+    the log, are on a terminal also as they are."""
     write(call, "error", message)
-    if call.log != 2:
+    if call.log != 2 or ("\n" in message and posix.isatty(2)):
         _write(2, message + "\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ConfigError, UsageError
+from ..lifecycle import refused
 from ..spec.read import read_bytes
 from ..spec.validate import validate
 from . import out
@@ -23,7 +24,13 @@ def run(call: Call) -> int:
         raise UsageError("validate takes a file or a bundle, not both")
     path = call.arguments[0] if call.arguments else f"{bundle}/config.json" if bundle else "config.json"
     try:
-        warnings = validate(path, read_bytes(path, path))
+        data = read_bytes(path, path)
+        try:
+            warnings = validate(path, data)
+        except ConfigError as error:
+            refused.check(path, data, error.problems)
+            raise
+        refused.check(path, data)
     except ConfigError as error:
         out(f"{error}\n")
         return 1

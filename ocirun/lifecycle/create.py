@@ -12,7 +12,7 @@ from ..launch import Launch
 from ..plan.build import Options, build
 from ..procfs import clean, is_pidfd, open_process, process_stat
 from ..record import Record, replace
-from ..spec.read import read_config
+from ..spec.read import read_bytes, read_config
 from ..state import document_tail, hook_state
 from .kill import SIGKILL
 
@@ -98,7 +98,13 @@ class Creation:
         self.root, self.id, self.request = root, id, request
         self._warn = warn
         self.bundle = resolved(bundle)
-        self.spec, self.config = read_config(self.bundle)
+        try:
+            self.spec, self.config = read_config(self.bundle)
+        except ConfigError as error:
+            from . import refused
+
+            refused.check(error.path, read_bytes(f"{self.bundle}/config.json", error.path), error.problems)
+            raise
         if warn:
             from ..spec.rules import is_doubtful
 

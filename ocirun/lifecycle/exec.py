@@ -146,6 +146,9 @@ class Execution:
             launch = Launch(plan, "exec", store.directory(self.root, self.entry.id), self.entry.cgroup)
             launch.prepare()
             launch.spawn(descriptors, self.request.listen_fds + self.request.preserve_fds, self.request.stdio)
+        except ConfigError as error:  # of the process, wherever it comes from
+            found = [replace(problem, pointer=problem.pointer.removeprefix("/process")) for problem in error.problems]
+            raise ConfigError("process", tuple(found)) from None
         finally:
             posix.close(pidfd)
         try:

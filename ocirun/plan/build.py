@@ -128,6 +128,14 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
 # What this version does not do: refused, never ignored
 
 
+def refusals(spec: Spec, host: Host) -> list[Problem]:
+    """What build() refuses without a further look: for who has found other errors, and lists them all."""
+    draft = Draft("/")
+    _refuse_unsupported(draft, spec, host, False)
+    mounts.read_mounts(draft, spec.mounts)
+    return draft.problems
+
+
 def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) -> None:
     refuse_process(draft, spec.process)
     linux = spec.linux

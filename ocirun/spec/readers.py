@@ -44,7 +44,7 @@ def describe(value: Any) -> str:
     if type(value) is list:
         return "an array" if value else "an empty array"
     text = str(value)
-    return text if len(text) <= 40 else f"a number of {len(text)} digits"
+    return text if len(text) <= 40 and text not in ("inf", "-inf") else "a number of very many digits"
 
 
 def wrong(expected: str, value: Any, place: Place, problems: list[Problem]) -> None:

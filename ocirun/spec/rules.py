@@ -64,11 +64,11 @@ def _problems(breaches: Iterator[Breach], known: Sequence[Problem]) -> list[Prob
     return [
         Problem(pointer=pointer, expected=expected, found=found)
         for pointer, expected, found, needs in breaches
-        if not known or not any(_related(p.pointer, used) for p in known for used in (pointer, *needs))
+        if not known or not any(is_related(p.pointer, used) for p in known for used in (pointer, *needs))
     ]
 
 
-def _related(one: str, other: str) -> bool:
+def is_related(one: str, other: str) -> bool:
     """One is the other, or is in it."""
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 

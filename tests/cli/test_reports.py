@@ -230,3 +230,17 @@ def test_terminal_or_not_makes_no_difference(root: str) -> None:
     os.close(slave)
     assert b'level=error msg="container does not exist"' in os.read(master, 4096)
     os.close(master)
+
+
+def test_several_errors_on_a_terminal(root: str, tmp_path: Path) -> None:
+    """One line for the log, and one for each of them to be read by somebody."""
+    (tmp_path / "config.json").write_text("{}")
+    master, slave = pty.openpty()
+    words = [harness.PROGRAM, "--root", root, "create", "--bundle", str(tmp_path), "id"]
+    subprocess.run(words, stderr=slave, timeout=30)
+    os.close(slave)
+    log, first, *rest = os.read(master, 4096).decode().split("\r\n")
+    os.close(master)
+    assert "level=error" in log
+    assert first == "ocirun create failed: config.json: 3 errors"
+    assert rest == [*(f"  /{key}: required property is missing" for key in ("ociVersion", "process", "root")), ""]

@@ -281,6 +281,34 @@ def test_fifty_wrong_values_at_once(runtime: Runtime, bundle: Workshop) -> None:
 
 
 @pytest.mark.ocirun
+def test_what_a_plan_would_refuse_is_told_with_the_rest(runtime: Runtime, bundle: Workshop) -> None:
+    """By create, run and validate alike, whether it is alone or not; and a wrong value is told once."""
+    made = bundle()
+    made.mount("/a", "bind", "/tmp", "rbind", "size=5")
+    made.process["apparmorProfile"] = "strict"
+    alone = ["/process/apparmorProfile: ", "/mounts/6/options: bind mounts cannot have"]
+    made.write()
+    for words in (["create", "--bundle", str(made.path), made.id], ["validate", "--bundle", str(made.path)]):
+        result = runtime(*words)
+        assert result.code == 1 and [text for text in alone if text in result.out + result.error] == alone
+    made.process["cwd"] = "relative"
+    made.mount("", "bind", "/tmp", "size=5")  # "" is wrong by itself: nothing is said of what it would lead to
+    made.write()
+    for words in (["run", "--bundle", str(made.path), made.id], ["validate", "--bundle", str(made.path)]):
+        result = runtime(*words)
+        lines = (result.out + result.error).splitlines()
+        assert result.code == 1 and "5 errors" in lines[0]
+        assert [line.split(": ")[0].strip() for line in lines[1:]] == [
+            "/process/cwd",
+            "/process/apparmorProfile",
+            "/mounts/6/options",
+            "/mounts/7/destination",
+            "/mounts/7/options",
+        ]
+    assert nothing_made(runtime)
+
+
+@pytest.mark.ocirun
 @pytest.mark.parametrize("path", WRONG)
 def test_each_wrong_value(runtime: Runtime, bundle: Workshop, path: str) -> None:
     made = bundle()

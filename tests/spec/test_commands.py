@@ -77,7 +77,7 @@ def test_every_error_is_printed(tmp_path: Path) -> None:
 
 
 def test_warnings_are_no_errors(tmp_path: Path) -> None:
-    write(tmp_path / "config.json", {**minimal(), "mounts": [{"destination": "data"}]})
+    write(tmp_path / "config.json", {**minimal(), "mounts": [{"destination": "data", "type": "tmpfs"}]})
     result = run("validate", directory=tmp_path)
     assert result.returncode == 0
     warning = "/mounts/0/destination: taking a relative path from /, found data"
@@ -88,7 +88,7 @@ def test_no_json(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"process":\n  {"args": ["sh" "x"]}}')
     result = run("validate", directory=tmp_path)
     assert (result.returncode, result.stderr) == (1, "")
-    assert result.stdout == "config.json: line 2 column 18: expecting ',' delimiter\n"
+    assert result.stdout == 'config.json: line 2 column 18: expected a comma or a closing bracket, found "x"]}}\n'
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,11 @@ def test_agrees_with_json_about_what_is_json(text: str) -> None:
     [
         (b"", "config.json: line 1 column 1: expected a value, found the end of the file"),
         (b" \n ", "config.json: line 2 column 2: expected a value, found the end of the file"),
-        (b"{]", "config.json: line 1 column 2: expecting property name enclosed in double quotes"),
-        (b'{"a": 1', "config.json: line 1 column 8: expecting ',' delimiter"),
+        (b"{]", "config.json: line 1 column 2: expected a property's name in double quotes, found ]"),
+        (b'{"a": 1', "config.json: line 1 column 8: expected a comma or a closing bracket, found the end of the file"),
         (b'{"a"\n: \n tru}', "config.json: line 3 column 2: expected a value, found tru}"),
-        (b'{"a": "x', "config.json: line 1 column 7: unterminated string starting at"),
-        (b'{"a": "x\ny"}', "config.json: line 1 column 9: invalid control character at"),
+        (b'{"a": "x', "config.json: line 1 column 7: expected the end of the string that begins here"),
+        (b'{"a": "x\ny"}', "config.json: line 1 column 9: expected a string without control characters"),
         (b"{} {}", "config.json: line 1 column 4: expected the end of the file, found {}"),
         (b"{}\n\x00", "config.json: line 2 column 1: expected the end of the file, found \x00"),
         (b"\xef\xbb\xbf{}", "config.json: line 1 column 1: expected JSON, found a byte order mark"),
@@ -149,7 +149,7 @@ for data in (b'{"a": 1, "a": 2}', b"[1 2]", b"[NaN]", b"tru", b"[" * 100000):
     assert result.stderr == ""
     assert result.stdout.splitlines() == [
         "c: /a: expected the key once, found it again",
-        "c: line 1 column 4: expecting ',' delimiter",
+        "c: line 1 column 4: expected a comma or a closing bracket, found 2]",
         "c: /0: expected JSON, found NaN",
         "c: line 1 column 1: expected a value, found tru",
         f"c: line 1 column {MAX_DEPTH + 1}: expected at most {MAX_DEPTH} objects and arrays in each other",
@@ -169,4 +169,7 @@ def test_an_error_needs_no_json_module_before() -> None:
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     result = subprocess.run([sys.executable, "-I", "-S", "-c", code, root], capture_output=True, text=True)
-    assert result.stdout == "ConfigError c: line 1 column 3: expecting ',' delimiter\n", result.stderr
+    assert (
+        result.stdout
+        == "ConfigError c: line 1 column 3: expected a comma or a closing bracket, found the end of the file\n"
+    ), result.stderr

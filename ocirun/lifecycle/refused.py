@@ -1,0 +1,33 @@
+"""What is refused only when a configuration is planned: for who lists everything that is wrong with it."""
+
+from __future__ import annotations
+
+from .. import facts
+from ..errors import ConfigError
+from ..load import parse
+from ..plan.build import refusals
+from ..record import replace
+from ..spec.read import in_order, read_tree
+from ..spec.rules import is_related
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..errors import Problem
+
+
+def check(path: str, data: bytes, known: Sequence[Problem] = ()) -> None:
+    """Refuse a configuration as create on this host would; ``path`` is only for the messages.
+
+    :param known: what is known to be wrong by types and rules
+    :raises ConfigError: with all of it, in the order of the document
+    """
+    tree = parse(path, data)
+    spec = read_tree(tree, [])
+    host = facts.host(spec)
+    if host.euid and not any(namespace.type == "user" for namespace in spec.linux.namespaces):
+        host = replace(host, euid=0)  # only root can create it: so what would root's create refuse?
+    found = [p for p in refusals(spec, host) if not any(is_related(p.pointer, other.pointer) for other in known)]
+    if known or found:
+        raise ConfigError(path, in_order(tree, [*known, *found]))
