@@ -132,7 +132,7 @@ def refusals(spec: Spec, host: Host) -> list[Problem]:
     """What build() refuses without a further look: for who has found other errors, and lists them all."""
     draft = Draft("/")
     _refuse_unsupported(draft, spec, host, False)
-    mounts.read_mounts(draft, spec.mounts)
+    mounts.read_mounts(draft, spec.mounts, host)
     return draft.problems
 
 
