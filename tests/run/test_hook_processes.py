@@ -44,13 +44,18 @@ def life(runtime: Runtime, made: Bundle, *flags: str, **options: Any) -> int:
 
 
 @pytest.mark.differs("a hook gets every descriptor that the caller of runc has left open")
-def test_no_descriptor_but_three(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
-    """Neither those that the container gets (--preserve-fds, LISTEN_FDS) nor others of the caller."""
+@pytest.mark.parametrize("number", ["", "EPERM", "ENOSYS"])
+def test_no_descriptor_but_three(runtime: Runtime, bundle: Workshop, scratch: Path, number: str) -> None:
+    """Neither those that the container gets (--preserve-fds, LISTEN_FDS) nor others of the caller; with close_range(2)
+    and without."""
     made = bundle("pause")
     reporting(made)
     with files(scratch, 4) as prepare:
         options = passing(prepare, LISTEN_FDS="1")
         options["prefix"] = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"]
+        if number:
+            options["prefix"] += [sys.executable, str(Path(harness.__file__).with_name("withhold.py")), number]
+            options["prefix"] += ["close_range"]
         life(runtime, made, "--preserve-fds", "2", **options)
     for kind, report in reports(made).items():
         assert sorted(report["fds"]) == ["0", "1", "2"], kind

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import harness
 import pytest
-from harness import NAMESPACES, Runtime, Workshop, mounts
+from harness import NAMESPACES, Bundle, Runtime, Workshop, mounts
 from hooks_of_tests import KINDS, OF_THE_RUNTIME, everywhere, hook, shell, writable
 
 POSTSTART = pytest.mark.differs("runs poststart hooks at the end of create; later versions at start, as the spec says")
@@ -299,3 +299,139 @@ def test_the_names_of_namespaces() -> None:
     assert set(NAMESPACES.values()) == {
         path.name for path in Path("/proc/self/ns").iterdir() if "_for_" not in path.name
     }
+
+
+def poststop(made: Bundle) -> Path:
+    """A poststop hook that counts."""
+    made.config.setdefault("hooks", {})["poststop"] = [hook(f"cat >> {made.path}/ended; echo >> {made.path}/ended")]
+    return made.path / "ended"
+
+
+def ends(file: Path) -> list[str]:
+    """The states that poststop hooks were told."""
+    return [json.loads(line)["status"] for line in file.read_text().splitlines()] if file.exists() else []
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_poststop_after_a_failed_creation(runtime: Runtime, bundle: Workshop, verb: str, kind: str) -> None:
+    """The lifecycle goes on with its last steps, once: the container is gone, and the hooks know."""
+    made = bundle("pause")
+    ended = poststop(made)
+    made.config["hooks"][kind] = [hook(f"exit {7}")]
+    getattr(runtime, verb)(made).failed("7")
+    assert ends(ended) == ["stopped"]
+    runtime("delete", "--force", made.id).ok()
+    assert ends(ended) == ["stopped"]
+
+
+@POSTSTART
+@pytest.mark.parametrize("kind", ["startContainer", "poststart"])
+def test_poststop_after_a_failed_start(runtime: Runtime, bundle: Workshop, kind: str) -> None:
+    """`start` leaves a stopped container, whose deletion is the rest; `run` does that, too."""
+    made = bundle("pause")
+    shell(made)
+    ended = poststop(made)
+    made.config["hooks"][kind] = [hook("exit 7")]
+    pid = runtime.created(made)
+    runtime("start", made.id).failed("7")
+    assert harness.reap(pid) != 0
+    assert runtime.status(made) == "stopped"
+    assert ends(ended) == []
+    runtime.delete(made).ok()
+    assert ends(ended) == ["stopped"]
+    ended.unlink()
+    runtime.run(made).failed("7")
+    assert ends(ended) == ["stopped"]
+    runtime("state", made.id).failed("does not exist")
+
+
+@pytest.mark.parametrize("how", ["delete", "delete --force", "run", "run --keep", "run --detach"])
+@pytest.mark.parametrize("state", ["created", "running", "stopped"])
+def test_poststop_once(runtime: Runtime, bundle: Workshop, how: str, state: str) -> None:
+    made = bundle("pause")
+    ended = poststop(made)
+    pid = 0
+    if how.startswith("run"):
+        if state != "stopped":
+            return
+        made.args("true")
+        runtime.run(made, *how.split()[1:]).ok()
+        if how != "run":
+            if how == "run --detach":
+                harness.eventually(lambda: runtime.status(made) == "stopped", "it ends")
+            assert ends(ended) == []
+            runtime.delete(made).ok()
+    else:
+        pid = runtime.created(made)
+        if state != "created":
+            runtime("start", made.id).ok()
+        if state == "stopped":
+            runtime.kill(made).ok()
+            harness.reap(pid)
+        if state == "running" and how == "delete":
+            runtime.delete(made).failed("not stopped")
+            assert ends(ended) == []
+            runtime.kill(made).ok()
+            harness.reap(pid)
+        runtime.delete(made, *how.split()[1:]).ok()
+    assert ends(ended) == ["stopped"]
+    runtime("delete", "--force", made.id).ok()
+    assert ends(ended) == ["stopped"]
+
+
+@pytest.mark.differs("stops at the first that fails, and says nothing")
+def test_all_poststop_hooks_run_and_each_failure_is_told(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle("true")
+    made.config["hooks"] = {
+        "poststop": [hook("exit 3"), {"path": "/nonesuch"}, hook("sleep 100", timeout=1), hook(f"> {made.path}/last")]
+    }
+    result = runtime.run(made).ok()
+    assert (made.path / "last").exists()
+    log = Path(result.argv[result.argv.index("--log") + 1])
+    warnings = [json.loads(line)["msg"] for line in log.read_text().splitlines()]
+    assert [warning.partition(":")[0] for warning in warnings] == [f"/hooks/poststop/{number}" for number in range(3)]
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
+def test_a_hook_kills_the_container(runtime: Runtime, bundle: Workshop, kind: str) -> None:
+    """Its own, before it is created: an error, and no hang."""
+    made = bundle("pause")
+    made.without_namespace("pid")
+    made.config["hooks"] = {kind: [hook("""kill -9 $(sed 's/.*"pid":\\([0-9]*\\).*/\\1/')""")]}
+    runtime.create(made).failed()
+    runtime("state", made.id).failed("does not exist")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_very_long_timeout(runtime: Runtime, bundle: Workshop, kind: str) -> None:
+    made = bundle("true")
+    shell(made)
+    for seconds in (2_147_483, 2_147_484, 2**31 - 1, 2**31, 2**33) + ((2**63 - 1,) if runtime.name != "runc" else ()):
+        made.config["hooks"] = {kind: [hook("exit 0", timeout=seconds)]}
+        runtime.run(made).ok()
+
+
+@pytest.mark.parametrize("kind", KINDS[:4])
+def test_both_outputs_are_told(runtime: Runtime, bundle: Workshop, kind: str) -> None:
+    """What a hook wrote is in the error, however it is split; its bytes may be no text."""
+    if runtime.name == "runc" and kind in ("createContainer", "startContainer"):
+        return  # it logs them elsewhere
+    made = bundle("pause")
+    shell(made)
+    made.config["hooks"] = {kind: [hook("echo to-stdout; echo to-stderr >&2; printf '\\377\\001'; exit 4")]}
+    runtime.run(made).failed("4", "to-stdout", "to-stderr")
+
+
+@pytest.mark.ocirun
+def test_the_state_is_what_the_specification_says(runtime: Runtime, bundle: Workshop) -> None:
+    """Every required property, and no other."""
+    made = bundle("pause")
+    shell(made)
+    everywhere(made, "cat > @.%")
+    pid = runtime.started(made)
+    runtime.end(made, pid)
+    for kind in KINDS:
+        state = json.loads((made.rootfs / f"seen.{kind}").read_text())
+        assert set(state) == {"ociVersion", "id", "status", "pid", "bundle"}, kind
+        assert (state["ociVersion"], state["bundle"]) == ("1.3.0", str(made.path)), kind
