@@ -87,7 +87,7 @@ WATCHED = {
 
 # Cannot be seen on every machine: tested where it can.
 ELSEWHERE = {
-    "raise_rlimit": "needs CAP_SYS_RESOURCE: tests/native, and test_process.py::test_rlimits in the virtual machine",
+    "raise_rlimit": "needs CAP_SYS_RESOURCE: tests/native, and test_limits.py in the virtual machine",
     "setgroups_deny": "for ordinary users, whom these rows are not run as: test_callers.py",
     "cgroup_devices": "cgroup v2: tests/cgroup, and test_cgroup.py::test_device_rules in the virtual machine",
 }

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.ocirun
 CALLS = (
     "unshare,setns,mount,move_mount,umount2,pivot_root,chroot,mknodat,symlinkat,sethostname,setdomainname,openat,openat2,"
     "write,setsid,setresuid,setresgid,setgroups,capset,prlimit64,seccomp,prctl,keyctl,clone,clone3,"
-    "mount_setattr,execveat,execve,umask"
+    "mount_setattr,execveat,execve,umask,sched_setaffinity,sched_setattr,ioprio_set,set_mempolicy,personality"
 )
 CLONE = {
     0x00020000: "CLONE_NEWNS",
@@ -86,6 +86,12 @@ def planned(operations: list[Any], rootfs: str) -> Iterator[Event]:
             yield ("keyring",)
         elif name == "set_rlimit":
             yield ("rlimit",)
+        elif name == "reset_affinity":
+            yield ("sched_setaffinity",)
+        elif name == "memory_policy":
+            yield ("set_mempolicy",)
+        elif name == "personality":
+            yield (name,)
 
 
 LINE = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\w+)")
@@ -179,6 +185,8 @@ def seen(trace: str, rootfs: str) -> Iterator[Event]:
             yield ("keyring",)
         elif call == "prlimit64" and "NULL, " not in arguments:
             yield ("rlimit",)
+        elif call in ("sched_setaffinity", "sched_setattr", "ioprio_set", "set_mempolicy", "personality"):
+            yield (call,)
         elif call == "execve" or call == "execveat":
             yield ("exec",)
             return
@@ -207,6 +215,10 @@ def everything(made: Bundle, scratch: Path) -> None:
     made.config["root"]["readonly"] = True
     made.process["user"] = {"uid": 1000, "gid": 1000}
     made.process["oomScoreAdj"] = 100
+    made.process["scheduler"] = {"policy": "SCHED_BATCH"}  # which is the runtime's to do
+    made.process["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 1}
+    made.linux["memoryPolicy"] = {"mode": "MPOL_LOCAL"}
+    made.linux["personality"] = {"domain": "LINUX"}
     made.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
 
 

@@ -47,6 +47,11 @@ SELECTION = [
     "tests/run/test_seccomp.py",
     "tests/run/test_terminal.py",
     "tests/run/test_users.py",
+    "tests/run/test_limits.py",
+    "tests/run/test_tuning.py::test_real_time",
+    "tests/run/test_tuning.py::test_real_time_in_a_user_namespace",
+    "tests/run/test_tuning.py::test_deadline",
+    "tests/run/test_tuning.py::test_exec",
 ]
 
 # Loops and crowds, which take ten seconds each there and show nothing that they do not show outside.
