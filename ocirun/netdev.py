@@ -30,8 +30,8 @@ _ENODEV, _EEXIST, _EINVAL = 19, 17, 22
 class _Device:
     """One of them: as it was, and where it is."""
 
-    def __init__(self, name: str, wanted: str, interface: Interface) -> None:
-        self.name = name
+    def __init__(self, wanted: str, interface: Interface) -> None:
+        self.name = interface.name
         self.wanted = wanted  # may be a template, "eth%d"
         self.interface = interface
         self.addresses: list[Address] = []
@@ -79,9 +79,11 @@ class Devices:
 
         :raises OperationError: one cannot be moved
         """
-        found = [(operation, _told(operation, self._find, *operation.values)) for operation in self._operations]
-        # The kernel chooses a free number for "eth%d": when the other names are taken.
-        for operation, device in sorted(found, key=lambda one: "%" in one[1].wanted):
+        found: dict[int, tuple[Operation, _Device]] = {}
+        for operation in self._operations:
+            _told(operation, self._find, found, operation)
+        # A template gets a free number, so when the other names are taken.
+        for operation, device in sorted(found.values(), key=lambda one: "%" in one[1].wanted):
             _told(operation, self._move, device)
 
     def give_back(self) -> None:
@@ -89,16 +91,20 @@ class Devices:
         while self._moved:
             self._return(self._moved.pop())
 
-    def _find(self, name: str, wanted: str) -> _Device:
+    def _find(self, found: dict[int, tuple[Operation, _Device]], operation: Operation) -> None:
+        name, wanted = operation.values
         own, other = map(posix.fstat, self._namespaces)
         if (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino):
             raise OSError(_EINVAL, "the container's network namespace is the runtime's own")
         interface = self._here.find(name)
         if interface is None:
             raise OSError(_ENODEV, "no such device in the runtime's network namespace")
+        if interface.index in found:  # one has several names (ip-link(8), altname)
+            raise OSError(_EINVAL, f"it is the device of {found[interface.index][0].pointer}")
+        wanted = wanted if wanted != name else interface.name
         if "%" not in wanted and self._there.find(wanted):
             raise OSError(_EEXIST, f"the container's network namespace has a device {wanted} already")
-        return _Device(name, wanted, interface)
+        found[interface.index] = (operation, _Device(wanted, interface))
 
     def _move(self, device: _Device) -> None:
         index = device.interface.index

@@ -43,6 +43,7 @@ class Interface(Record):
     """A network device."""
 
     index: int
+    name: str
     up: bool
     master: int  # index of the bridge or bond that it is a port of, 0 for none
 
@@ -93,7 +94,12 @@ class Netlink:
                 return None
             raise
         link = self._decoded(self._link, next(answer))
-        return Interface(index=link["index"], up=bool(link["flags"] & _UP), master=link.get_attr("IFLA_MASTER") or 0)
+        return Interface(
+            index=link["index"],
+            name=link.get_attr("IFLA_IFNAME"),
+            up=bool(link["flags"] & _UP),
+            master=link.get_attr("IFLA_MASTER") or 0,
+        )
 
     def change(self, index: int, **attributes: Any) -> None:
         """Set attributes of a device."""

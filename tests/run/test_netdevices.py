@@ -119,6 +119,17 @@ def test_renamed(runtime: Runtime, bundle: Workshop, host: Network) -> None:
     runtime.end(made, pid)
 
 
+def test_by_another_name(runtime: Runtime, bundle: Workshop, host: Network) -> None:
+    """An alternative name finds the device, and does not become its name."""
+    host.ip("link property add dev eth0 altname a-long-name-of-the-device")
+    host.ip("link property add dev eth0 altname short")
+    made = bundle("pause")
+    made.linux["netDevices"] = {"short": {}}
+    pid = runtime.started(made, prefix=host.prefix)
+    assert device(within(pid), "eth0")["altnames"] == ["a-long-name-of-the-device", "short"]
+    runtime.end(made, pid)
+
+
 def test_into_a_joined_namespace_that_outlives_the_container(
     runtime: Runtime, bundle: Workshop, host: Network, network: Callable[[str], Network]
 ) -> None:
@@ -232,6 +243,8 @@ def test_what_cannot_be_moved(
     made.namespace("network")
     made.linux["netDevices"] = {"a~b": {"name": "lo"}}
     refused(runtime, made, host).failed("/linux/netDevices/a~0b: ")
+    made.linux["netDevices"] = {"eth0": {}, "a~b": {"name": "other"}}
+    refused(runtime, made, host).failed("/linux/netDevices/a~0b: ", "it is the device of /linux/netDevices/eth0")
 
 
 def settled(host: Network) -> tuple[Any, str]:
