@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -271,3 +272,56 @@ def test_the_plan_tells(runtime: Runtime, bundle: Workshop, source: Path) -> Non
         f"outer map the owners in {source} and all below /mounts/6",
         f"init bind {source} and all below, taken along, on /data /mounts/6",
     ]
+
+
+@pytest.fixture
+def overlay(scratch: Path, leftovers: harness.Leftovers) -> Iterator[Path]:
+    for name in ("lower", "upper", "work", "merged"):
+        (scratch / name).mkdir()
+    (scratch / "lower" / "seven").touch()
+    os.chown(scratch / "lower" / "seven", 7, 8)
+    layers = f"lowerdir={scratch}/lower,upperdir={scratch}/upper,workdir={scratch}/work"
+    harness.mount("overlay", str(scratch / "merged"), "overlay", 0, layers)
+    yield scratch / "merged"
+    harness.unmount(str(scratch / "merged"))
+
+
+def test_on_file_systems(runtime: Runtime, bundle: Workshop, below: Path, overlay: Path) -> None:
+    """A disk's, a tmpfs (Linux 6.3); not an overlay, but what it is made of."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as disk:
+        Path(disk).chmod(0o755)
+        Path(disk, "seven").touch()
+        os.chown(Path(disk, "seven"), 7, 8)
+        kinds = {"disk": Path(disk), "tmpfs": below, "layer": overlay.parent / "lower"}
+        for user_namespace in (False, True):
+            made = bundle()
+            if user_namespace:
+                made.user_namespace()
+            for name, path in kinds.items():
+                idmapped(made, path, "bind", uids=MAPPING, at=f"/{name}")
+            report = runtime.report(made, *(f"tree=/{name}" for name in kinds))
+            base = 0 if user_namespace else 100000
+            assert {name: owners(report, f"/{name}") for name in kinds} == {
+                name: {"seven": [base + 7, base + 8]} for name in kinds
+            }
+            assert mounts(report)["/disk"].fstype in ("ext4", "xfs", "btrfs")
+    made = bundle("true")
+    idmapped(made, overlay, "bind", "idmap", uids=MAPPING)
+    text = "the file system does not support idmapped mounts with this kernel"
+    runtime.create(made).failed("/mounts/6", f"map the owners in {overlay}", text)
+
+
+def test_more_than_a_few(runtime: Runtime, bundle: Workshop, source: Path) -> None:
+    """Sources that are put away until they are used, and maps that are shared by some of them."""
+    made = bundle()
+    made.user_namespace()
+    for number in range(50):
+        base = 100000 + number % 3
+        mapping = [{"containerID": 7, "hostID": base, "size": 2}] if number % 3 else None
+        idmapped(made, source, "bind", *(() if mapping else ("idmap",)), uids=mapping, at=f"/data/{number}")
+        made.mount(f"/plain/{number}", "bind", str(source), "bind")
+    report = runtime.report(made, *(f"tree=/{kind}/{number}" for number in range(50) for kind in ("data", "plain")))
+    for number in range(50):
+        seven = [7, 8] if number % 3 == 0 else [number % 3, number % 3 + 1]
+        assert owners(report, f"/data/{number}")["seven"] == seven
+        assert owners(report, f"/plain/{number}")["seven"] == [OVERFLOW, OVERFLOW]
