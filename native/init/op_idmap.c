@@ -82,10 +82,13 @@ static int map_namespace(struct init *init, const struct op_user_namespace *op, 
 	r = write_map(process, what, plan_str(&init->plan, op->uid_map));
 	if (r == 0)
 		r = write_map(process, what = "gid_map", plan_str(&init->plan, op->gid_map));
-	if (r == 0)
-		r = open_namespace(process);
-	else
+	if (r < 0) {
 		say(init, "write %s", what);
+	} else {
+		r = open_namespace(process);
+		if (r == -EACCES)
+			say(init, "to open it takes CAP_SYS_PTRACE");
+	}
 	return closing(process, r);
 }
 
@@ -113,8 +116,10 @@ static void explain(struct init *init, int error, bool recursive)
 {
 	if (!has_detached_trees())
 		say(init, "idmapped mounts need open_tree(2) (Linux 5.2)");
-	else if (error == -ENOSYS || (error == -EPERM && !has_mount_setattr()))
+	else if (error == -ENOSYS)
 		say(init, "idmapped mounts need mount_setattr(2) (Linux 5.12)");
+	else if (error == -EPERM && !has_mount_setattr())
+		say(init, "mount_setattr(2) takes CAP_SYS_ADMIN, or a seccomp filter forbids it");
 	else if (error == -EINVAL)
 		say(init, "%sdoes not support idmapped mounts with this kernel",
 		    recursive ? "the file system, or one mounted below, " : "the file system ");

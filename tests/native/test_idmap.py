@@ -85,6 +85,7 @@ def test_where_the_kernel_or_a_filter_has_no_such_calls(source: Path) -> None:
     missing = failure(plan, without="mount_setattr")
     assert (missing.index, missing.errno, missing.words) == (2, errno.ENOSYS, words)
     forbidden = failure(plan, forbidden=["mount_setattr"])
+    words = "mount_setattr(2) takes CAP_SYS_ADMIN, or a seccomp filter forbids it"
     assert (forbidden.index, forbidden.errno, forbidden.words) == (2, errno.EPERM, words)
     for old in (failure(plan, without="open_tree"), failure(plan, forbidden=["open_tree"])):
         assert (old.index, old.words) == (2, "idmapped mounts need open_tree(2) (Linux 5.2)")
