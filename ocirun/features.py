@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-# They change what the runtime does with the host, so that no image or user may choose them (features.md).
-# None of them has an effect yet; "bundle" is written by engines.
-_UNSAFE_ANNOTATIONS = ("bundle", "org.systemd.property.", "org.criu.config")
+# Those that change what the runtime does, so that no image or user may choose them (features.md). None does.
+_UNSAFE_ANNOTATIONS: tuple[str, ...] = ()
 _UNSUPPORTED_ACTIONS = ("SCMP_ACT_NOTIFY",)
 _UNSUPPORTED_FLAGS = ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",)  # of a filter that notifies
 
