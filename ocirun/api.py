@@ -133,6 +133,7 @@ class Container:
         preserve_fds: int = 0,
         stdio: tuple[int, int, int] = (0, 1, 2),
         ignore_paused: bool = False,
+        warn: Callable[[Error], None] | None = None,
     ) -> Process:
         """Run one more program in the container, with what its own process has unless an argument says otherwise.
 
@@ -142,6 +143,7 @@ class Container:
         :param user: "UID" or "UID:GID"
         :param console_socket: path of a unix socket that gets the terminal; without it there is none
         :param stdio: descriptors of this process, its standard input, output and error
+        :param warn: called for each capability that nobody knows
         :raises StateError: the container is stopped, or paused
         :raises OperationError: an operation failed, the execution included
         """
@@ -159,7 +161,7 @@ class Container:
             terminal=bool(console_socket),
         )
         request = Request(console_socket=console_socket, pid_file=pid_file, preserve_fds=preserve_fds, stdio=stdio)
-        return Process(Execution(self.root, self.id, command, request, ignore_paused).begin())
+        return Process(Execution(self.root, self.id, command, request, ignore_paused, warn).begin())
 
     def delete(self, force: bool = False, warn: Callable[[Error], None] | None = None) -> None:
         """Remove it; with force, a running one is killed, and one that is gone is no error.
@@ -200,6 +202,7 @@ class Runtime:
         stdio: tuple[int, int, int] = (0, 1, 2),
         no_pivot: bool = False,
         new_keyring: bool = True,
+        warn: Callable[[Error], None] | None = None,
     ) -> Container:
         """Create a container, whose program then waits for ``start``.
 
@@ -207,6 +210,7 @@ class Runtime:
         :param console_socket: path of a unix socket that gets the terminal, for process.terminal
         :param preserve_fds: this many descriptors from 3 on are passed; they must be inheritable
         :param stdio: descriptors of this process, its standard input, output and error
+        :param warn: called for what config.json has that is taken but hardly meant, with a ConfigError for each
         :raises ConfigError: config.json is invalid
         :raises ContainerExists: the id is taken
         :raises OperationError: an operation failed, the container is undone
@@ -223,7 +227,7 @@ class Runtime:
             no_pivot=no_pivot,
             new_keyring=new_keyring,
         )
-        return Container(self.root, id, Process(create(self.root, id, bundle, request)))
+        return Container(self.root, id, Process(create(self.root, id, bundle, request, warn)))
 
     def run(
         self,
@@ -234,19 +238,27 @@ class Runtime:
         preserve_fds: int = 0,
         no_pivot: bool = False,
         new_keyring: bool = True,
+        warn: Callable[[Error], None] | None = None,
     ) -> int | None:
         """Create, start, wait and delete. The exit code, or 128 + the signal that ended it; None: see Process.wait.
 
+        :param warn: as for ``create`` and ``Container.delete``
         :raises Error: as ``create`` and ``start``
         """
         container = self.create(
-            id, bundle, stdio=stdio, preserve_fds=preserve_fds, no_pivot=no_pivot, new_keyring=new_keyring
+            id,
+            bundle,
+            stdio=stdio,
+            preserve_fds=preserve_fds,
+            no_pivot=no_pivot,
+            new_keyring=new_keyring,
+            warn=warn,
         )
         try:
             container.start()
             return container.wait()
         finally:
-            container.delete(force=True)
+            container.delete(force=True, warn=warn)
 
     def get(self, id: str) -> Container:
         """A container that exists, whoever made it.

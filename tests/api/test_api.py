@@ -194,6 +194,23 @@ def test_errors(runtime: ocirun.Runtime, bundle: Workshop) -> None:
     assert all(issubclass(kind, ocirun.Error) for kind in (ocirun.ConfigError, ocirun.HookError, ocirun.HostError))
 
 
+def test_warnings(runtime: ocirun.Runtime, bundle: Workshop) -> None:
+    made = bundle("pause")
+    made.mount("srv", "tmpfs", "tmpfs")
+    said: list[ocirun.Error] = []
+    container = runtime.create(made.id, written(made), warn=said.append)
+    container.start()
+    container.exec(["/probe", "true"], capabilities=["CAP_LATER"], warn=said.append).wait()
+    container.kill(9)
+    container.wait()
+    container.delete()
+    config, *process = said
+    assert isinstance(config, ocirun.ConfigError)
+    [problem] = config.problems
+    assert (problem.pointer, problem.found) == (f"/mounts/{len(made.config['mounts']) - 1}/destination", "srv")
+    assert process and all("CAP_LATER" in str(error) for error in process)
+
+
 def test_nothing_of_the_process_changes(runtime: ocirun.Runtime, bundle: Workshop) -> None:
     """No descriptor, directory, umask, signal handler or child more than before; garbage is not collected by us."""
 

@@ -327,15 +327,17 @@ def test_a_user_namespace_that_denies_setgroups(runtime: Runtime, bundle: Worksh
         ["unshare", "--map-root-user", "sh", "-c", "echo ready; exec sleep 100"], stdout=subprocess.PIPE
     )
     assert popen.stdout is not None and popen.stdout.readline() == b"ready\n"
-    made = bundle()
-    made.namespace("user", f"/proc/{popen.pid}/ns/user")
-    made.without_mount("/dev/pts")
-    assert runtime.report(made)["uid"] == [0, 0, 0]
-    made.process["user"]["additionalGids"] = [0]
-    runtime.run(made).failed("/process/user", "setgroups")
-    popen.kill()
-    popen.wait()
-    popen.stdout.close()
+    try:
+        made = bundle()
+        made.namespace("user", f"/proc/{popen.pid}/ns/user")
+        made.without_mount("/dev/pts")
+        assert runtime.report(made)["uid"] == [0, 0, 0]
+        made.process["user"]["additionalGids"] = [0]
+        runtime.run(made).failed("/process/user", "setgroups")
+    finally:
+        popen.kill()
+        popen.wait()
+        popen.stdout.close()
 
 
 def test_a_network_of_the_host_with_a_user_namespace(runtime: Runtime, bundle: Workshop, sleeper: Path) -> None:
