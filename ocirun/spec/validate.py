@@ -26,11 +26,12 @@ def validate(path: str, data: bytes) -> list[Problem]:
     problems: list[Problem] = []
     spec = read.read_tree(tree, problems)
     places = {problem.pointer for problem in problems}
-    problems += [p for p in schema_problems(tree, schema_validator()) if p.pointer not in places]
+    validator = schema_validator()
+    problems += [p for p in schema_problems(tree, validator) if p.pointer not in places]
     problems += rules.check(spec, problems)
     if problems:
         raise ConfigError(path, read.in_order(tree, problems))
-    return warnings(spec)
+    return list(read.in_order(tree, [*warnings(spec), *unknown_properties(tree, validator.schema)]))
 
 
 def schema_problems(tree: Any, validator: Any) -> list[Problem]:
@@ -40,6 +41,35 @@ def schema_problems(tree: Any, validator: Any) -> list[Problem]:
         for pointer in pointers(error):
             problems.setdefault(pointer, Problem(pointer=pointer, expected=_sentence(error)))
     return list(problems.values())
+
+
+# Sections of config.json that are for other platforms.
+_PLATFORMS = ("windows", "solaris", "vm", "zos", "freebsd")
+
+
+def unknown_properties(tree: Any, schema: Any) -> Iterator[Problem]:
+    """Properties that a runtime has to ignore (config.md, "Extensibility"): misspelt, or of another version."""
+    yield from _unknown(tree, schema, schema["$defs"], "")
+
+
+def _unknown(value: Any, schema: Any, definitions: Any, pointer: str) -> Iterator[Problem]:
+    while "$ref" in schema:
+        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unknown(item, schema.get("items", {}), definitions, f"{pointer}/{index}")
+    elif isinstance(value, dict):
+        known = schema.get("properties", {})
+        others = schema.get("additionalProperties", {})
+        by_lower = {name.lower(): name for name in known}
+        for key, item in value.items():
+            place = child(pointer, key)
+            if key in known or others:
+                yield from _unknown(item, known.get(key, others), definitions, place)
+            elif known and not (pointer == "" and key in _PLATFORMS):
+                meant = by_lower.get(key.lower())
+                expected = "ignoring an unknown property" + (f"; is {meant} meant?" if meant else "")
+                yield Problem(pointer=place, expected=expected)
 
 
 def schema_validator() -> Any:

@@ -84,6 +84,24 @@ def test_warnings_are_no_errors(tmp_path: Path) -> None:
     assert result.stdout == f"config.json: valid\n  warning: {warning}\n"
 
 
+def test_unknown_properties_are_warned_of(tmp_path: Path) -> None:
+    """A runtime has to ignore them: nobody else will tell of a wrong letter."""
+    tree = minimal()
+    tree |= {"hostName": "a", "windows": {"x": 1}, "annotations": {"any": "key"}, "linux": {"sysctl": {"net.a": "1"}}}
+    tree["process"] |= {"noNewPrivs": True, "user": {"UID": 5}}
+    tree["linux"]["namespaces"] = [{"type": "network", "paths": "/a"}]
+    write(tmp_path / "config.json", tree)
+    result = run("validate", directory=tmp_path)
+    assert (result.returncode, result.stdout) == (
+        0,
+        "config.json: valid\n"
+        "  warning: /process/noNewPrivs: ignoring an unknown property\n"
+        "  warning: /process/user/UID: ignoring an unknown property; is uid meant?\n"
+        "  warning: /hostName: ignoring an unknown property; is hostname meant?\n"
+        "  warning: /linux/namespaces/0/paths: ignoring an unknown property\n",
+    )
+
+
 def test_no_json(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"process":\n  {"args": ["sh" "x"]}}')
     result = run("validate", directory=tmp_path)
