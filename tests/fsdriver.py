@@ -240,6 +240,7 @@ def mount(
         ms_flags=flags,
         propagation=propagation,
         target_flags=target_flags,
+        slot=ops.NO_SLOT,
     )
 
 

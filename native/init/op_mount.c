@@ -205,6 +205,69 @@ static int mount_at(struct init *init, const struct op_mount *op, struct request
 	return closing(mount, r);
 }
 
+/* MS_REMOUNT changes the file system, and replaces all attributes of the mount, of which those that it has are said
+ * again (`setattr` is for these). Without a word on access times they stay (mount(2)). */
+static int remount(int mount, unsigned long flags, const char *data)
+{
+	uint32_t present = 0;
+	int r = present_attributes(mount, &present);
+
+	present &= ~(uint32_t)MOUNT_ATTR_RDONLY;
+	return r < 0 ? r : procfs_mount(-1, NULL, mount, NULL, MS_REMOUNT | flags | flags_of(present), data);
+}
+
+static int remount_file_system(struct init *init, const struct op_mount *op, const struct request *request)
+{
+	int mount = inroot_open(init, plan_str(&init->plan, op->target), 0);
+	char data[MOUNT_DATA_MAX];
+	int r;
+
+	if (mount < 0)
+		return mount;
+	r = mount_data(init, request, data);
+	return closing(mount, r < 0 ? r : remount(mount, request->flags, data));
+}
+
+int op_new_mount(struct init *init, const struct op_new_mount *op)
+{
+	const struct request request = {
+		.fstype = plan_str(&init->plan, op->fstype),
+		.source = plan_str(&init->plan, op->source),
+		.options = op->options,
+		.flags = op->ms_flags & ~(unsigned long)(PROPAGATION | MS_REC | MS_I_VERSION),
+	};
+	struct stat st;
+	int mount;
+
+	if (stat(request.source, &st) < 0 || !S_ISBLK(st.st_mode))
+		return 0;
+	mount = new_mount(init, &request);
+	if (lacks(mount)) {
+		init->detail[0] = '\0';
+		return 0;
+	}
+	return mount < 0 ? mount : slot_fill(init, op->slot, mount);
+}
+
+/* Attach what new_mount has made. Only mount(2) knows "iversion". */
+static int mount_made(struct init *init, const struct op_mount *op, unsigned long flags, int target)
+{
+	const int mount = slot_fd(init, op->slot);
+	int r = attach(mount, target);
+
+	if (r == 0 && flags & MS_I_VERSION)
+		r = remount(mount, flags, NULL);
+	if (r == 0)
+		r = set_propagation(mount, op->propagation);
+	slot_close(init, op->slot);
+	return r;
+}
+
+static bool is_made(const struct init *init, uint32_t slot)
+{
+	return slot < init->plan.header->slot_count && init->slots[slot] >= 0;
+}
+
 /* As runc: a tmpfs takes the mode of the directory that it covers, unless the configuration has one. */
 static int inherit_mode(struct request *request, int target)
 {
@@ -214,26 +277,6 @@ static int inherit_mode(struct request *request, int target)
 		return -errno;
 	snprintf(request->first, sizeof(request->first), "mode=%04o", st.st_mode & 07777u);
 	return 0;
-}
-
-/* MS_REMOUNT changes the file system, and replaces all attributes of the mount, of which those that it has are said
- * again (`setattr` is for these). Without a word on access times they stay (mount(2)). */
-static int remount_file_system(struct init *init, const struct op_mount *op, const struct request *request)
-{
-	int mount = inroot_open(init, plan_str(&init->plan, op->target), 0);
-	char data[MOUNT_DATA_MAX];
-	uint32_t present = 0;
-	int r;
-
-	if (mount < 0)
-		return mount;
-	r = mount_data(init, request, data);
-	if (r == 0)
-		r = present_attributes(mount, &present);
-	present &= ~(uint32_t)MOUNT_ATTR_RDONLY;
-	if (r == 0)
-		r = procfs_mount(-1, NULL, mount, NULL, request->flags | flags_of(present), data);
-	return closing(mount, r);
 }
 
 int op_mount(struct init *init, const struct op_mount *op)
@@ -257,6 +300,6 @@ int op_mount(struct init *init, const struct op_mount *op)
 	if (r == 0)
 		r = procfs_check_target(init, target, plan_str(&init->plan, op->target), request.fstype, -1);
 	if (r == 0)
-		r = mount_at(init, op, &request, target);
+		r = is_made(init, op->slot) ? mount_made(init, op, request.flags, target) : mount_at(init, op, &request, target);
 	return closing(target, r);
 }

@@ -215,6 +215,8 @@ def _outer_stage(
     mounts.open_sources(draft, wishes, every, spec.linux, slots.get("user"))
     made: Sequence[int] = ()
     outside = not host.euid and not host.in_user_namespace
+    if outside:
+        mounts.make_from_devices(draft, wishes)
     if spec.linux.devices and "user" in spaces and outside and not mounts.has_own_dev(wishes):
         from . import nodes
 

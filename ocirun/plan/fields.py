@@ -9,6 +9,7 @@ from __future__ import annotations
 FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "open": (("path", "str"), ("flags", "u32"), ("slot", "u32")),
     "open_tree": (("path", "str"), ("from_slot", "u32"), ("recursive", "u32"), ("slot", "u32")),
+    "new_mount": (("fstype", "str"), ("source", "str"), ("options", "strv"), ("ms_flags", "u32"), ("slot", "u32")),
     "put_away": (("first", "u32"), ("count", "u32")),
     "user_namespace": (("uid_map", "str"), ("gid_map", "str"), ("slot", "u32")),
     "idmap": (("path", "str"), ("slot", "u32"), ("namespace_slot", "u32"), ("recursive", "u32")),
@@ -32,7 +33,7 @@ FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "mount_root": (("path", "str"), ("slot", "u32")),
     "root_here": (),
     "use_root": (),
-    "mount": (("fstype", "str"), ("source", "str"), ("target", "str"), ("options", "strv"), ("ms_flags", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
+    "mount": (("fstype", "str"), ("source", "str"), ("target", "str"), ("options", "strv"), ("ms_flags", "u32"), ("propagation", "u32"), ("target_flags", "u32"), ("slot", "u32")),
     "bind": (("source", "str"), ("slot", "u32"), ("recursive", "u32"), ("target", "str"), ("attr_set", "u32"), ("attr_clear", "u32"), ("rec_set", "u32"), ("rec_clear", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
     "fetch": (("last", "u32"),),
     "setattr": (("target", "str"), ("recursive", "u32"), ("attr_set", "u32"), ("attr_clear", "u32"), ("propagation", "u32")),

@@ -200,6 +200,8 @@ def _read_option(wish: Wish, option: str) -> None:
         wish.copy_up = True
     elif option in ("idmap", "ridmap"):
         wish.idmap = option
+    elif "," in option and '"' not in option and "\\" not in option:  # several, as mount(2) would take them
+        wish.data.extend(part for part in option.split(",") if part)
     elif option:
         wish.data.append(option)
 
@@ -235,6 +237,25 @@ def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
             draft.refuse(pointer, f'"{target}" cannot be mounted because it is not of type proc', wish.fstype)
     elif target.startswith("/proc/") and target not in _ALLOWED_IN_PROC:
         draft.refuse(pointer, f'"{target}" cannot be mounted because it is inside /proc')
+
+
+def make_from_devices(draft: Draft, wishes: Sequence[Wish]) -> None:
+    """File systems of block devices, made by the caller: the container's cgroup may forbid the device, its user
+    namespace the mount. Which path is a block device is seen by the init."""
+    for wish in wishes:
+        if wish.source[:1] == "/" and wish.fstype not in ("bind", "cgroup") and not wish.flags & MS_REMOUNT:
+            wish.slot = draft.slot()
+            draft.add(
+                ops.new_mount(
+                    "outer",
+                    wish.pointer,
+                    fstype=wish.fstype,
+                    source=wish.source,
+                    options=tuple(wish.data),
+                    ms_flags=wish.flags & ~MS_RDONLY if wish.late_readonly else wish.flags,
+                    slot=wish.slot,
+                )
+            )
 
 
 def open_sources(draft: Draft, wishes: Sequence[Wish], every: bool, linux: Linux, joined: int | None) -> None:
@@ -337,6 +358,7 @@ def _file_system(draft: Draft, wish: Wish, fstype: str) -> None:
             ms_flags=wish.flags & ~MS_RDONLY if wish.late_readonly else wish.flags,
             propagation=0 if wish.flags & MS_REMOUNT else wish.propagation,
             target_flags=target_flags,
+            slot=wish.slot,
         )
     )
 
@@ -399,6 +421,7 @@ def _cgroup1(
             ms_flags=_CGROUP_FLAGS,
             propagation=wish.propagation,
             target_flags=0,
+            slot=NO_SLOT,
         )
     )
     own = {directory.mountpoint: directory.path for directory in directories}
@@ -423,6 +446,7 @@ def _cgroup1(
                     ms_flags=_CGROUP_FLAGS | wish.flags & MS_RDONLY,
                     propagation=wish.propagation,
                     target_flags=0,
+                    slot=NO_SLOT,
                 )
             )
             continue

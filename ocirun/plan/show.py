@@ -127,9 +127,12 @@ def _brackets(words: list[str]) -> str:
     return f" ({','.join(words)})" if words else ""
 
 
+def _mount_words(f: dict[str, Any]) -> list[str]:
+    return [*(name for flag, name in _MS.items() if f["ms_flags"] & flag), *f["options"]]
+
+
 def _mount(f: dict[str, Any]) -> str:
-    words = [name for flag, name in _MS.items() if f["ms_flags"] & flag]
-    words += f["options"]
+    words = _mount_words(f)
     if f["target_flags"] & tables.TARGET_COPY_UP:
         words.append("tmpcopyup")
     words.append(_propagation(f["propagation"]))
@@ -317,6 +320,7 @@ _WORDS: dict[str, Any] = {
     "move_device": _move_device,
     "open": _open,
     "open_tree": lambda f: f"take {f['path']}{' and all below' if f['recursive'] else ''} along",
+    "new_mount": lambda f: f"mount {f['fstype']} from {f['source']}{_brackets(_mount_words(f))}",
     "put_away": "put the last {count} aside",
     "user_namespace": _user_namespace,
     "idmap": _idmap,

@@ -58,6 +58,7 @@ def container(rootfs: Path) -> Callable[..., list[Operation]]:
             ms_flags=0,
             propagation=0,
             target_flags=0,
+            slot=ops.NO_SLOT,
         )
         return [
             ops.enter_root("outer", "", path=str(rootfs)),

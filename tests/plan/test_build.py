@@ -333,7 +333,7 @@ def test_propagation_without_pivot_root(propagation: str | None) -> None:
 def test_options_of_a_file_system() -> None:
     options = ("size=1m,mode=755", "", "ro", 'context="a:b,c"')
     plan = plan_of(with_mounts(Mount(destination="/a", type="tmpfs", options=options)))
-    assert named(plan, "mount")[0].fields()["options"] == ("size=1m,mode=755", 'context="a:b,c"')
+    assert named(plan, "mount")[0].fields()["options"] == ("size=1m", "mode=755", 'context="a:b,c"')
 
 
 def test_capabilities() -> None:

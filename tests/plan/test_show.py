@@ -37,6 +37,7 @@ def bind(**changes: int) -> Operation:
                 ms_flags=0,
                 propagation=0,
                 target_flags=2,
+                slot=ops.NO_SLOT,
             ),
             "mount proc on /proc",
         ),

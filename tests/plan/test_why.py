@@ -21,7 +21,7 @@ MASKED = PROC + "22 21 0:4 /fs /proc/fs ro - proc proc rw\n"
 
 def new(fstype: str) -> Operation:
     return ops.mount(
-        "init", "", fstype=fstype, source="", target="/x", options=(), ms_flags=0, propagation=0, target_flags=0
+        "init", "", fstype=fstype, source="", target="/x", options=(), ms_flags=0, propagation=0, target_flags=0, slot=0
     )
 
 

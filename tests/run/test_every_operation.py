@@ -49,6 +49,7 @@ WATCHED = {
     "mounts_ready": "test_hooks.py::test_order_over_a_life",
     "move_device": "test_netdevices.py::test_moved_with_its_addresses",
     "move_root": "test_filesystem.py::test_no_pivot",
+    "new_mount": "test_block_devices.py::test_remount",
     "new_session": "test_namespaces.py::test_none_but_mount",
     "no_new_privs": "test_process.py::test_no_new_privileges",
     "oom_score_adj": "test_process.py::test_oom_score_adj",
