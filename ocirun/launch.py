@@ -146,7 +146,7 @@ class Launch:
             from .perform import perform  # few containers have any
 
             steps.reach(f"{self.verb}.perform-{moment}")
-            perform(self.pid, self._at[moment])
+            perform(self.pid, self._at[moment], self.plan)
 
     def _move_devices(self) -> None:
         """linux.netDevices, while PID 1 has done nothing in its network namespace."""
@@ -202,6 +202,7 @@ class Launch:
 
     def _operation_error(self, failure: wire.Failure) -> Error:
         from .plan.show import describe
+        from .why import explained
 
         reason = reported_reason(failure.text, failure.errno)
         if failure.index >= len(self.plan.operations):
@@ -209,7 +210,7 @@ class Launch:
         operation = self.plan.operations[failure.index]
         if operation.name == "hook":
             return HookError(f"{operation.pointer}: {describe(operation)}: {reason}")
-        reason = _explained(reason, operation, failure.errno, self.plan)
+        reason = explained(reason, operation, failure.errno, self.plan)
         return OperationError(describe(operation, self.plan), operation.pointer, failure.errno, reason)
 
     def _death(self) -> Error:
@@ -222,14 +223,6 @@ class Launch:
         code = posix.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
         return HostError(f"container init {how} before the container was created")
-
-
-def _explained(reason: str, operation: Operation, errno: int, plan: Plan) -> str:
-    """The reason, and what is behind it, if that is known."""
-    from .why import explain
-
-    why = explain(operation, errno, plan)
-    return f"{reason} ({why})" if why else reason
 
 
 def write_id_maps(pid: int, operations: list[Operation], plan: Plan) -> None:
@@ -248,7 +241,7 @@ def write_id_maps(pid: int, operations: list[Operation], plan: Plan) -> None:
         elif name == "same_ids":
             from .perform import perform
 
-            perform(pid, (operation,))
+            perform(pid, (operation,), plan)
 
 
 def _write(path: str, data: bytes, operation: Operation, plan: Plan) -> None:
@@ -260,9 +253,10 @@ def _write(path: str, data: bytes, operation: Operation, plan: Plan) -> None:
             posix.close(fd)
     except OSError as error:
         from .plan.show import describe
+        from .why import explained
 
         errno = error.errno or 0
-        reason = _explained(reason_of(errno), operation, errno, plan)
+        reason = explained(reason_of(errno), operation, errno, plan)
         raise OperationError(describe(operation), operation.pointer, errno, reason) from None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from errno import EBUSY, EINVAL, EOPNOTSUPP, EPERM
-
 from .errors import OperationError, reason_of
 from .procfs import read_file
 
@@ -11,14 +9,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .plan.build import Plan
     from .plan.ops import Operation
 
-_FIFO, _RR, _DEADLINE = 1, 2, 6  # spec/tuning.py
 
-
-def perform(pid: int, operations: Sequence[Operation]) -> None:
+def perform(pid: int, operations: Sequence[Operation], plan: Plan) -> None:
     """Perform operations of one moment, in order.
 
+    :param plan: the one that they belong to
     :raises OperationError: one failed
     """
     for operation in operations:
@@ -27,9 +25,10 @@ def perform(pid: int, operations: Sequence[Operation]) -> None:
             _PERFORMERS[name](pid, *values)
         except OSError as error:
             from .plan.show import describe
+            from .why import explained
 
             number = error.errno or 0
-            reason = error.strerror or reason_of(number)
+            reason = explained(error.strerror or reason_of(number), operation, number, plan)
             raise OperationError(describe(operation), pointer, number, reason) from None
 
 
@@ -40,22 +39,7 @@ def _scheduler(
 
     result = lib.sys_sched_setattr(pid, policy, nice, priority, flags, runtime, deadline, period)
     if result < 0:
-        raise OSError(-result, ": ".join(filter(None, (reason_of(-result), _why_not_scheduled(-result, policy)))))
-
-
-def _why_not_scheduled(error: int, policy: int) -> str:
-    """What sched(7) and sched_setattr(2) say of an error, for one who may do what he wants (CAP_SYS_NICE)."""
-    if error == EPERM and policy in (_FIFO, _RR):
-        return "the cgroup has no real-time time (linux.resources.cpu.realtimeRuntime)"
-    if error == EPERM and policy == _DEADLINE:
-        return "the process must be allowed all CPUs (no linux.resources.cpu.cpus)"
-    if error == EBUSY:
-        return "the CPUs have not so much time left"
-    if error == EOPNOTSUPP:
-        return "the kernel does not have utilization clamping"
-    if error == EINVAL and policy == _DEADLINE:
-        return "the kernel takes no such period (sysctls kernel.sched_deadline_period_min_us and _max_us)"
-    return "the kernel does not know it" if error == EINVAL else ""
+        raise OSError(-result, reason_of(-result))
 
 
 def _io_priority(pid: int, level: int, priority: int) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 from .procfs import read_file
 from .spec.tables import NAMESPACES
+from .spec.tuning import SCHEDULER_POLICIES, members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .plan.build import Plan
     from .plan.ops import Operation
 
-_EPERM, _EAGAIN, _ENOMEM, _EACCES, _EINVAL, _ENOSPC = 1, 11, 12, 13, 22, 28
-_CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN, _CAP_SETFCAP = 6, 7, 21, 31
+_EPERM, _EAGAIN, _ENOMEM, _EACCES, _EBUSY, _EINVAL, _ENOSPC, _EOPNOTSUPP = 1, 11, 12, 13, 16, 22, 28, 95
+_CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SETFCAP = 6, 7, 21, 23, 31
+_SCHED_DEADLINE = SCHEDULER_POLICIES["SCHED_DEADLINE"]
+_REAL_TIME = (SCHEDULER_POLICIES["SCHED_FIFO"], SCHEDULER_POLICIES["SCHED_RR"])
 _USER = NAMESPACES["user"]
 # The names in user.max_*_namespaces (namespaces(7)).
 _SYSCTL_NAMES = {"mount": "mnt", "network": "net"}
@@ -20,6 +25,12 @@ _SYSCTL_NAMES = {"mount": "mnt", "network": "net"}
 _PRIVILEGED = ("setns", "unshare", "propagation", "mount_root", "mount", "bind", "pivot_root", "move_root")
 # A file system shows what a namespace has, and only who owns that may mount a new one.
 _OF_NAMESPACE = {"sysfs": "network", "mqueue": "ipc", "cgroup2": "cgroup", "cgroup": "cgroup"}
+
+
+def explained(reason: str, operation: Operation, errno: int, plan: Plan) -> str:
+    """The reason, and what is behind it, if that is known."""
+    why = explain(operation, errno, plan)
+    return f"{reason} ({why})" if why else reason
 
 
 def explain(operation: Operation, errno: int, plan: Plan) -> str:
@@ -34,6 +45,8 @@ def explain(operation: Operation, errno: int, plan: Plan) -> str:
         return _used_up(operation.values[0] if name == "unshare" else _USER)
     if errno == _EINVAL and name == "unshare":
         return _unknown(operation.values[0])
+    if name in _TUNING:
+        return _TUNING[name](operation, errno)
     if errno not in (_EPERM, _EACCES):
         return ""
     nested = any(op.name in ("unshare", "setns") and _flags(op) & _USER for op in plan.operations)
@@ -162,3 +175,54 @@ def _covered(place: str) -> str:
         if mountpoint.startswith(place + "/") and not mountpoint.startswith("/sys/fs/"):
             return mountpoint
     return ""
+
+
+# plan/tuning.py
+
+
+def _not_scheduled(operation: Operation, errno: int) -> str:
+    """sched(7), sched_setattr(2)"""
+    policy = operation.values[0]
+    if errno == _EBUSY:
+        return "the CPUs have not so much time left"
+    if errno == _EOPNOTSUPP:
+        return "the kernel has no utilization clamping"
+    if errno == _EINVAL and policy == _SCHED_DEADLINE:
+        return "the kernel takes no such period: sysctls kernel.sched_deadline_period_min_us and _max_us"
+    if errno == _EINVAL:
+        return "the kernel does not know it"
+    if errno != _EPERM or _without_nice():
+        return _without_nice() if errno == _EPERM else ""
+    if policy == _SCHED_DEADLINE:
+        return "the process must be allowed all CPUs: no linux.resources.cpu.cpus"
+    return "the cgroup has no real-time time: linux.resources.cpu.realtimeRuntime" if policy in _REAL_TIME else ""
+
+
+def _without_nice() -> str:
+    if _in_user_namespace():
+        return "the runtime is in a user namespace"
+    return "" if _has(_CAP_SYS_NICE) else "the runtime lacks CAP_SYS_NICE"
+
+
+def _no_members(operation: Operation, errno: int) -> str:
+    """CPUs or nodes."""
+    cpus = operation.name == "affinity"
+    if errno != _EINVAL:
+        return ""
+    mask = int.from_bytes(operation.values[-1], "little")
+    what, place = ("CPUs", "cpu") if cpus else ("nodes", "node")
+    try:
+        online = read_file(f"/sys/devices/system/{place}/online").decode().strip()
+    except OSError:
+        return ""
+    if mask and not mask & members(online):
+        return f"the machine has {what} {online}"
+    return "the cpuset allows none of them" if cpus else "the cpuset allows none, or the kernel does not know the mode"
+
+
+_TUNING: dict[str, Callable[[Operation, int], str]] = {
+    "scheduler": _not_scheduled,
+    "io_priority": lambda _, errno: _without_nice() if errno == _EPERM else "",
+    "affinity": _no_members,
+    "memory_policy": _no_members,
+}

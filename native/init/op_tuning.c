@@ -12,13 +12,9 @@
 int op_affinity(struct init *init, const struct op_affinity *op)
 {
 	/* The kernel ignores CPUs that it has not got, and refuses a mask without one that it has and the cpuset allows. */
-	if (syscall(SYS_sched_setaffinity, 0, op->cpus.length, plan_blob(&init->plan, op->cpus)) >= 0)
-		return 0;
-	if (errno == EINVAL) {
-		say(init, "none of them is there and allowed");
-		return -EINVAL;
-	}
-	return -errno;
+	const void *cpus = plan_blob(&init->plan, op->cpus);
+
+	return syscall(SYS_sched_setaffinity, 0, op->cpus.length, cpus) < 0 ? -errno : 0;
 }
 
 int op_scheduler(struct init *init, const struct op_scheduler *op)
@@ -52,14 +48,7 @@ int op_memory_policy(struct init *init, const struct op_memory_policy *op)
 	const unsigned long bits = op->nodes.length * 8ul;
 	const void *nodes = bits > 0 ? plan_blob(&init->plan, op->nodes) : NULL;
 
-	if (syscall(SYS_set_mempolicy, (int)op->mode, nodes, bits > 0 ? bits + 1 : 0) >= 0)
-		return 0;
-	if (errno == EINVAL) {
-		say(init, bits > 0 ? "none of the nodes is there and allowed, or the kernel does not know the mode"
-				   : "the kernel does not know the mode");
-		return -EINVAL;
-	}
-	return -errno;
+	return syscall(SYS_set_mempolicy, (int)op->mode, nodes, bits > 0 ? bits + 1 : 0) < 0 ? -errno : 0;
 }
 
 int op_personality(struct init *init, const struct op_personality *op)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +28,7 @@ def test_affinity(report: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("cpus", [b"", bytes(8), bytes(1000) + b"\xff"])
 def test_affinity_without_a_cpu(init: Driver, cpus: bytes) -> None:
-    assert init.run(ops.affinity("init", "", cpus=cpus)).text == "none of them is there and allowed: invalid argument"
+    assert init.run(ops.affinity("init", "", cpus=cpus)).text == "invalid argument"
 
 
 def test_scheduler(report: Callable[..., Any]) -> None:
@@ -62,12 +61,9 @@ def test_memory_policy(init: Driver, report: Callable[..., Any]) -> None:
     bind = tuning.MEMORY_POLICY_MODES["MPOL_BIND"]
     assert report(ops.memory_policy("init", "", mode=bind, nodes=b"\x01" + bytes(7)))["memory_policy"] == [bind, 1]
     assert report(ops.memory_policy("init", "", mode=4, nodes=b""))["memory_policy"] == [4, 0]
-    missing = init.run(ops.memory_policy("init", "", mode=bind, nodes=bytes(127) + b"\x80"))
-    assert missing.text.startswith("none of the nodes is there and allowed")
-    assert missing.failure is not None and missing.failure[1] == errno.EINVAL
-    assert init.run(ops.memory_policy("init", "", mode=99, nodes=b"")).text == (
-        "the kernel does not know the mode: invalid argument"
-    )
+    missing = ops.memory_policy("init", "", mode=bind, nodes=bytes(127) + b"\x80")
+    for operation in (missing, ops.memory_policy("init", "", mode=99, nodes=b"")):
+        assert init.run(operation).text == "invalid argument"
 
 
 def test_personality(report: Callable[..., Any]) -> None:

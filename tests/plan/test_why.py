@@ -29,6 +29,14 @@ def mapping(uids: str, gids: str) -> Operation:
     return ops.user_namespace("outer", "/mounts/1", uid_map=uids, gid_map=gids, slot=0)
 
 
+def scheduled(policy: int) -> Operation:
+    return parent.scheduler("", policy=policy, nice=0, priority=0, flags=0, runtime=0, deadline=0, period=0)
+
+
+REAL_TIME = parent.io_priority("", level=1, priority=0)
+ONLINE = {"/sys/devices/system/cpu/online": "0-1\n", "/sys/devices/system/node/online": "0\n"}
+
+
 def without(capability: int) -> str:
     """/proc/self/status of root that lacks one."""
     return f"Uid:\t0\t0\t0\t0\nCapEff:\t{(1 << 41) - 1 - (1 << capability):016x}\n"
@@ -57,6 +65,24 @@ def explained(
         (USER, 13, {APPARMOR: "1\n"}, "kernel.apparmor_restrict_unprivileged_userns=1"),
         (USER, 1, {SETUP: "1\n", APPARMOR: "0\n"}, ""),
         (USER, 1, {"/proc/self/status": "Seccomp:\t2\nCapEff:\t0\n"}, "a seccomp filter"),
+        (scheduled(1), 1, {}, "linux.resources.cpu.realtimeRuntime"),
+        (scheduled(2), 1, {"/proc/self/status": without(23)}, "lacks CAP_SYS_NICE"),
+        (scheduled(2), 1, {"/proc/self/uid_map": "0 1000 1"}, "in a user namespace"),
+        (scheduled(6), 1, {}, "no linux.resources.cpu.cpus"),
+        (scheduled(6), 16, {}, "not so much time left"),
+        (scheduled(6), 22, {}, "kernel.sched_deadline_period_min_us"),
+        (scheduled(4), 22, {}, "does not know it"),
+        (scheduled(0), 95, {}, "no utilization clamping"),
+        (scheduled(0), 1, {}, ""),
+        (scheduled(0), 3, {}, ""),
+        (REAL_TIME, 1, {"/proc/self/status": without(23)}, "lacks CAP_SYS_NICE"),
+        (REAL_TIME, 22, {}, ""),
+        (ops.affinity("init", "", cpus=b"\x04"), 22, ONLINE, "the machine has CPUs 0-1"),
+        (ops.affinity("init", "", cpus=b"\x02"), 22, ONLINE, "the cpuset allows none of them"),
+        (ops.affinity("init", "", cpus=b"\x02"), 22, {}, ""),
+        (ops.affinity("init", "", cpus=b"\x02"), 1, ONLINE, ""),
+        (ops.memory_policy("init", "", mode=2, nodes=b"\x02"), 22, ONLINE, "the machine has nodes 0"),
+        (ops.memory_policy("init", "", mode=9, nodes=b""), 22, ONLINE, "does not know the mode"),
         (USER, 28, {"/proc/sys/user/max_user_namespaces": "0\n"}, "user.max_user_namespaces=0 forbids"),
         (USER, 28, {"/proc/sys/user/max_user_namespaces": "9\n"}, "a limit is reached"),
         (REST, 28, {"/proc/sys/user/max_mnt_namespaces": "0\n"}, "user.max_mnt_namespaces=0 forbids mount"),

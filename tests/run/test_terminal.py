@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import signal
 import socket
 import struct
 import termios
@@ -108,6 +109,29 @@ def test_console_socket(runtime: Runtime, bundle: Workshop, scratch: Path) -> No
     assert report["writes"]["/dev/tty"] == ""
     assert reap(pid) == 0
     runtime.delete(made).ok()
+
+
+def test_console_size_of_exec(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
+    """That of its own file; without one that of the container's process."""
+    made = bundle("pause")
+    made.process["consoleSize"] = {"height": 33, "width": 132}
+    pid = runtime.started(made)
+    file = scratch / "process.json"
+    process = {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["/probe", "pause"], "terminal": True}
+    cases = [
+        (["--tty", made.id, "/probe", "pause"], (33, 132)),
+        (["--process", str(file), made.id], (10, 20)),
+    ]
+    file.write_text(json.dumps(process | {"consoleSize": {"height": 10, "width": 20}}))
+    for words, size in cases:
+        with console_socket(scratch) as (path, listener):
+            flags = ["--detach", "--pid-file", str(scratch / "pid"), "--console-socket", path]
+            runtime("exec", *flags, *words).ok()
+            master = receive_master(listener)
+        assert window(master) == size
+        os.close(master)  # which hangs up
+        assert reap(int((scratch / "pid").read_text())) == 128 + signal.SIGHUP
+    runtime.end(made, pid)
 
 
 def test_input_output_and_line_ends(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
