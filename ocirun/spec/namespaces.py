@@ -208,7 +208,9 @@ def sysctls(settings: dict[str, str], types: Container[str]) -> Iterator[Breach]
     :param types: of the namespaces that the container has
     """
     names: dict[str, str] = {}
-    for key in settings:
+    for key, value in settings.items():
+        if "\n" in value.rstrip("\n"):  # the kernel takes the first line and forgets the others
+            yield child("/linux/sysctl", key), "expected one line", quoted(value), ()
         first = names.setdefault(sysctl_path(key), key)
         if first is not key:
             yield child("/linux/sysctl", key), "expected each sysctl once", f"{quoted(first)} too", ()

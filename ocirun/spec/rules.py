@@ -74,8 +74,9 @@ def is_related(one: str, other: str) -> bool:
 
 
 def quoted(value: str) -> str:
-    """A string, short enough for a message."""
-    return f'"{value}"' if len(value) <= 40 else f'"{value[:40]}..."'
+    """A string for a message: short enough, on one line."""
+    text = repr(value[:40])[1:-1]
+    return f'"{text}"' if len(value) <= 40 else f'"{text}..."'
 
 
 def _spec(spec: model.Spec) -> Iterator[Breach]:

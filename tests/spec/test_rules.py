@@ -222,7 +222,7 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         (linux(netDevices={"eth0": {"name": "a%s"}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "a%s"'),
         (linux(netDevices={"eth0": {"name": "%d%d"}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "%d%d"'),
         (linux(netDevices={"eth0": {"name": ".."}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found ".."'),
-        (linux(netDevices={"eth0": {"name": "a\tb"}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "a\tb"'),
+        (linux(netDevices={"eth0": {"name": "a\tb"}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "a\\tb"'),
         # à is C3 A0, and A0 is a space for the kernel.
         (linux(netDevices={"eth0": {"name": "à"}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "à"'),
         (linux(netDevices={"eth0": {"name": "ä" * 8}}), f'/linux/netDevices/eth0/name: {TEMPLATE}, found "ääääääää"'),
@@ -370,6 +370,7 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
             resources(memory={"limit": 5000, "swap": 4000}),
             "/linux/resources/memory/swap: expected at least the limit, 5000, for memory and swap together, found 4000",
         ),
+        (linux(sysctl={"net.a": "0\n1\n", "net.b": "1\n"}), '/linux/sysctl/net.a: expected one line, found "0\\n1\\n"'),
         (
             linux(sysctl={"net.ipv4.ip_forward": "0", "net/ipv4/ip_forward": "1"}),
             '/linux/sysctl/net~1ipv4~1ip_forward: expected each sysctl once, found "net.ipv4.ip_forward" too',
