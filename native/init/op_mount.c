@@ -109,7 +109,7 @@ static int new_mount(struct init *init, const struct request *request)
 	return closing(fs, mount);
 }
 
-static int mount_data(const struct init *init, const struct request *request, char data[MOUNT_DATA_MAX])
+static int mount_data(struct init *init, const struct request *request, char data[MOUNT_DATA_MAX])
 {
 	size_t length = strlen(request->first);
 
@@ -118,8 +118,10 @@ static int mount_data(const struct init *init, const struct request *request, ch
 		const char *text = option(init, request, i);
 		size_t n = strlen(text);
 
-		if (length + n + 2 > MOUNT_DATA_MAX)
-			return -E2BIG;
+		if (length + n + 2 > MOUNT_DATA_MAX) {
+			say(init, "the options are longer than the %d bytes that mount(2) takes", MOUNT_DATA_MAX - 1);
+			return IN_WORDS;
+		}
 		if (length > 0)
 			data[length++] = ',';
 		memcpy(data + length, text, n + 1);
