@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
+import re
 import shutil
+import subprocess
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -103,7 +106,9 @@ class Skips:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ocirun: about what only ocirun has; left out for another runtime under test")
-    config.addinivalue_line("markers", "differs(reason): runc 1.1.5 does not do this; must fail when it is under test")
+    config.addinivalue_line(
+        "markers", "differs(reason, before=None): runc, or one before that version, does not do this, and has to fail"
+    )
     config.pluginmanager.register(Skips(), "skips")
 
 
@@ -116,4 +121,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in foreign]
     for item in items:
         for marker in item.iter_markers("differs"):
+            if before := marker.kwargs.get("before"):
+                if version() >= numbers(before):
+                    continue
             item.add_marker(pytest.mark.xfail(reason=marker.args[0], strict=True))
+
+
+@functools.cache
+def version() -> list[int]:
+    """Of the runtime under test."""
+    output = subprocess.run([harness.PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    return numbers(output.split()[2])
+
+
+def numbers(version: str) -> list[int]:
+    """1.4.3+ds1 as [1, 4, 3]"""
+    return [int(word) for word in re.findall(r"\d+", version.partition("+")[0])]

@@ -89,9 +89,9 @@ EXECUTABLES: dict[Callable[[Bundle], str], tuple[str, ...]] = {
     link_to_nowhere: ("/link", "no such file or directory"),
     empty_word: ("exec",),
 }
-LATER = "sees it at start only, where PID 1 says so on the container's stderr"
+LATER = pytest.mark.differs("sees it at start only, where PID 1 says so on the container's stderr")
 OF_RUNC = {
-    directory: "says permission denied; later versions say what it is",
+    directory: pytest.mark.differs("says permission denied", before="1.4"),
     missing_interpreter: LATER,
     broken_script: LATER,
     script_of_windows: LATER,
@@ -101,7 +101,7 @@ OF_RUNC = {
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(make, id=make.__name__, marks=[pytest.mark.differs(OF_RUNC[make])] if make in OF_RUNC else [])
+        pytest.param(make, id=make.__name__, marks=[OF_RUNC[make]] if make in OF_RUNC else [])
         for make in EXECUTABLES
     ],
 )

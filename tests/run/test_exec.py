@@ -240,7 +240,7 @@ def test_user_namespace(runtime: Runtime, bundle: Workshop) -> None:
     runtime.end(made, pid)
 
 
-@pytest.mark.differs("knows no time namespaces")
+@pytest.mark.differs("knows no time namespaces", before="1.4")
 def test_time_namespace(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("pause")
     made.namespace("time")

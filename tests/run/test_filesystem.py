@@ -243,7 +243,7 @@ def test_propagation(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
         harness.unmount(str(source))
 
 
-NOT_SHARED = pytest.mark.differs("sets it on / before the rootfs is bound, whose parent it then makes private")
+NOT_SHARED = pytest.mark.differs("sets it on / before the rootfs is bound, whose parent it then makes private", before="1.4")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ NOT_SHARED = pytest.mark.differs("sets it on / before the rootfs is bound, whose
         "rslave",
         pytest.param("shared", marks=NOT_SHARED),
         pytest.param("rshared", marks=NOT_SHARED),
-        pytest.param("unbindable", marks=pytest.mark.differs("fails: it would bind the unbindable")),
+        pytest.param("unbindable", marks=pytest.mark.differs("fails: it would bind the unbindable", before="1.4")),
     ],
 )
 def test_rootfs_propagation(runtime: Runtime, bundle: Workshop, kind: str) -> None:

@@ -43,7 +43,7 @@ def test_none_but_mount(runtime: Runtime, bundle: Workshop) -> None:
     assert report["pid"] == report["sid"], "a session of its own all the same"
 
 
-@pytest.mark.differs("knows no time namespaces")
+@pytest.mark.differs("knows no time namespaces", before="1.4")
 def test_time(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     made.namespace("time")
@@ -112,7 +112,7 @@ def test_cgroup_joined_by_path(runtime: Runtime, bundle: Workshop, sleeper: Path
     joins(runtime, bundle(), sleeper, "cgroup")
 
 
-@pytest.mark.differs("knows no time namespaces")
+@pytest.mark.differs("knows no time namespaces", before="1.4")
 def test_time_joined_by_path(runtime: Runtime, bundle: Workshop, sleeper: Path) -> None:
     joins(runtime, bundle(), sleeper, "time")
 
@@ -302,7 +302,7 @@ def test_user_namespace_joined_by_path(runtime: Runtime, bundle: Workshop) -> No
     assert runtime.end(first, pid) == 137
 
 
-@pytest.mark.differs("later versions compare too")
+@pytest.mark.differs("later versions compare too", before="1.4")
 def test_mappings_beside_the_path_of_a_user_namespace(runtime: Runtime, bundle: Workshop) -> None:
     """Those of the namespace itself: a warning. Others: an error, since they would not be what the container has."""
     first = bundle("pause")
@@ -360,7 +360,7 @@ def test_hostname_and_domainname(runtime: Runtime, bundle: Workshop) -> None:
     assert runtime.report(made)["hostname"] == os.uname().nodename
 
 
-@pytest.mark.differs("knows no domainname")
+@pytest.mark.differs("knows no domainname", before="1.4")
 def test_domainname(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     made.config["domainname"] = "example.org"

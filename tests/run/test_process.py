@@ -74,7 +74,7 @@ def test_user_with_groups_and_umask(runtime: Runtime, bundle: Workshop) -> None:
     assert got["bounding"] == capability_mask(["AUDIT_WRITE", "KILL", "NET_BIND_SERVICE"])
 
 
-@pytest.mark.differs("refuses ids above 2^31 - 1, which the kernel takes")
+@pytest.mark.differs("refuses ids above 2^31 - 1, which the kernel takes", before="1.4")
 def test_the_largest_ids(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     largest = 2**32 - 2

@@ -14,7 +14,7 @@ from harness import Bundle, Runtime, Workshop
 
 from ocirun.spec.tuning import IO_CLASSES, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, SCHEDULER_POLICIES
 
-pytestmark = pytest.mark.differs("runc 1.1.5 has none of these, later ones do as ocirun does")
+pytestmark = pytest.mark.differs("has none of these", before="1.4")
 
 USER = 7777
 AS_USER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
