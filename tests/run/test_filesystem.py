@@ -243,7 +243,7 @@ def test_propagation(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
         harness.unmount(str(source))
 
 
-NOT_SHARED = pytest.mark.differs("sets it on / before the rootfs is bound, whose parent it then makes private", before="1.4")
+NOT_SHARED = pytest.mark.differs("sets it on /, and then makes the parent of the rootfs private", before="1.4")
 
 
 @pytest.mark.parametrize(
