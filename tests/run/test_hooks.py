@@ -38,6 +38,31 @@ def test_order_over_a_life(runtime: Runtime, bundle: Workshop) -> None:
 
 
 @POSTSTART
+@pytest.mark.parametrize(
+    "types", [(), ("mount",), ("mount", "network"), ("user", "mount", "pid", "network"), ("pid", "uts", "cgroup")]
+)
+def test_order_in_any_namespaces(runtime: Runtime, bundle: Workshop, types: tuple[str, ...]) -> None:
+    """Every kind, whatever the container has of its own."""
+    made = bundle("append", "/seen", "process\n")
+    shell(made)
+    made.linux["namespaces"] = [{"type": type} for type in types if type != "user"]
+    del made.config["hostname"]
+    if "mount" not in types:
+        made.config["mounts"] = []
+        del made.linux["maskedPaths"], made.linux["readonlyPaths"]
+    else:
+        made.without_mount("/dev/mqueue", "/sys")
+    if "user" in types:
+        made.user_namespace()
+    (made.rootfs / "seen").touch(0o666)
+    (made.rootfs / "seen").chmod(0o666)
+    everywhere(made, "echo % >> @")
+    runtime.run(made).ok()
+    seen = (made.rootfs / "seen").read_text().split()
+    assert [line for line in seen if line != "process"] == list(KINDS)
+
+
+@POSTSTART
 def test_order_of_run(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("append", "/seen", "process\n")
     shell(made)
