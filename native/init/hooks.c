@@ -191,6 +191,8 @@ int op_hook(struct init *init, const struct op_hook *op)
 		behind = 2;
 	}
 	(void)point_at(init, behind, op->env);
+	if (op->home)
+		complete_home(init, init->pointers + behind, getuid());
 	child.argv = (char *const *)(uintptr_t)init->pointers;
 	child.envp = (char *const *)(uintptr_t)(init->pointers + behind);
 	child.input = state_file(init, op);

@@ -73,6 +73,9 @@ void tell_failure(struct init *init, int result);
 /* op_exec.c: look HOME up in the container's passwd. */
 void note_home(struct init *init, uint32_t uid);
 
+/* op_exec.c: HOME from the passwd, in place of an empty one or behind the others, where there is room for it. */
+void complete_home(struct init *init, const char **envp, uint32_t uid);
+
 /* op_exec.c: the strings of a list as an array in init->pointers from `at` on, closed by a NULL. Where the
  * next may begin. */
 size_t point_at(struct init *init, size_t at, field_strv list);

@@ -189,8 +189,7 @@ size_t point_at(struct init *init, size_t at, field_strv list)
 	return at;
 }
 
-/* HOME from the passwd, in place of an empty one or behind the others. */
-static void complete_home(struct init *init, const char **envp, uint32_t uid)
+void complete_home(struct init *init, const char **envp, uint32_t uid)
 {
 	while (*envp != NULL && strncmp(*envp, "HOME=", 5) != 0)
 		envp++;

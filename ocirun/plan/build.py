@@ -120,7 +120,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     if options.wait:
         add(ops.wait_start("init", "", slot=inherited.index("fifo")))
     for number, hook in enumerate(spec.hooks.start_container):
-        add(_init_hook("startContainer", number, hook, spec.process.env, options.state_created))
+        add(_init_hook("startContainer", number, hook, spec, options.state_created))
     process.execute(draft, spec.process, options)
     return draft.finish()
 
@@ -408,24 +408,23 @@ def _hooks_before_pivot(draft: Draft, spec: Spec, options: Options) -> None:
                     )
                 )
     for number, hook in enumerate(hooks.create_container):
-        draft.add(_init_hook("createContainer", number, hook, (), options.state_creating))
+        draft.add(_init_hook("createContainer", number, hook, spec, options.state_creating))
 
 
 def _timeout(hook: Hook) -> int:
     return -1 if hook.timeout is None else min(hook.timeout, (1 << 31) - 1)
 
 
-def _init_hook(kind: str, number: int, hook: Hook, env: Sequence[str], state: tuple[str, str]) -> Operation:
-    """
-    :param env: what it gets when it has none of its own: what runc lets it inherit from the process that runs it
-    """
+def _init_hook(kind: str, number: int, hook: Hook, spec: Spec, state: tuple[str, str]) -> Operation:
+    """One without an environment gets that of the container's process, as with runc; HOME once there is a user."""
     return ops.hook(
         "init",
         f"/hooks/{kind}/{number}",
         kind=kind,
         path=hook.path,
         args=hook.args or (hook.path,),
-        env=env if hook.env is None else hook.env,
+        env=process.environment(spec.process.env) if hook.env is None else hook.env,
+        home=int(hook.env is None and kind == "startContainer"),
         timeout=_timeout(hook),
         state_head=state[0],
         state_tail=state[1],

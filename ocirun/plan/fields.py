@@ -42,7 +42,7 @@ FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "mknod": (("target", "str"), ("mode", "u32"), ("major", "u32"), ("minor", "u32"), ("uid", "u32"), ("gid", "u32")),
     "bind_device": (("target", "str"), ("mode", "u32"), ("major", "u32"), ("minor", "u32"), ("slot", "u32")),
     "mounts_ready": (),
-    "hook": (("kind", "str"), ("path", "str"), ("args", "strv"), ("env", "strv"), ("timeout", "i32"), ("state_head", "str"), ("state_tail", "str")),
+    "hook": (("kind", "str"), ("path", "str"), ("args", "strv"), ("env", "strv"), ("home", "u32"), ("timeout", "i32"), ("state_head", "str"), ("state_tail", "str")),
     "pivot_root": (),
     "move_root": (),
     "chroot": (),

@@ -82,7 +82,7 @@ LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {
     "mknod": (32, "HHIIIIIIII0Q", ((3, "str"),)),
     "bind_device": (33, "HHIIIIIII0Q", ((3, "str"),)),
     "mounts_ready": (34, "HHI0Q", ()),
-    "hook": (35, "HHIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (12, "str"), (14, "str"))),
+    "hook": (35, "HHIIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (13, "str"), (15, "str"))),
     "pivot_root": (36, "HHI0Q", ()),
     "move_root": (37, "HHI0Q", ()),
     "chroot": (38, "HHI0Q", ()),
@@ -289,9 +289,9 @@ def mounts_ready(who: str, pointer: str) -> Operation:
     return Operation((who, pointer, "mounts_ready", ()))
 
 
-def hook(who: str, pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str], timeout: int, state_head: str, state_tail: str) -> Operation:
-    """One hook run by the init: fork, state on stdin, the group killed after timeout seconds (-1: none). kind is the hook's name; state_head + pid + state_tail is the state document."""
-    return Operation((who, pointer, "hook", (kind, path, args, env, timeout, state_head, state_tail)))
+def hook(who: str, pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str], home: int, timeout: int, state_head: str, state_tail: str) -> Operation:
+    """One hook run by the init: fork, state on stdin, the group killed after timeout seconds (-1: none). kind is the hook's name; state_head + pid + state_tail is the state document. home: env is completed as exec's is."""
+    return Operation((who, pointer, "hook", (kind, path, args, env, home, timeout, state_head, state_tail)))
 
 
 def pivot_root(who: str, pointer: str) -> Operation:

@@ -20,9 +20,9 @@ from ocirun.plan.ops import Operation
 CLONE_NEWPID = 0x20000000
 
 
-def hook(path: Path | str, *args: str, env: Sequence[str] = (), timeout: int = -1) -> Operation:
+def hook(path: Path | str, *args: str, env: Sequence[str] = (), home: int = 0, timeout: int = -1) -> Operation:
     return ops.hook(
-        "init", "", kind="createContainer", path=str(path), args=args, env=env, timeout=timeout,
+        "init", "", kind="createContainer", path=str(path), args=args, env=env, home=home, timeout=timeout,
         state_head='{"pid":', state_tail=',"id":"x"}',
     )  # fmt: skip
 
@@ -54,7 +54,8 @@ def test_state(init: Driver, script: Callable[[str], Path], scratch: Path) -> No
 def test_long_state(init: Driver, scratch: Path) -> None:
     """A hook that does not read does not stop us."""
     long = ops.hook(
-        "init", "", kind="x", path="/bin/true", args=(), env=(), timeout=10, state_head="x" * 300_000, state_tail=""
+        "init", "", kind="x", path="/bin/true", args=(), env=(), home=0, timeout=10,
+        state_head="x" * 300_000, state_tail="",
     )
     assert init.run(clone(), long).failure is None
 
@@ -78,6 +79,20 @@ def test_without_args(init: Driver, probe: Path, script: Callable[[str], Path], 
     path = script(f"echo $0 $# > {scratch}/args; env >> {scratch}/args")
     assert init.run(clone(), hook(path)).failure is None
     assert (scratch / "args").read_text() == f"{path} 0\nPWD={os.getcwd()}\n"
+
+
+def test_home(init: Driver, container: Any, rootfs: Path) -> None:
+    """As the container's process would have it."""
+    (rootfs / "etc").mkdir(exist_ok=True)
+    (rootfs / "etc" / "passwd").write_text("root:x:0:0::/home/of/root:/bin/sh\n")
+    reports = [
+        hook("/probe", "probe", "report", f"to=/tmp/{number}", env=env, home=home)
+        for number, (env, home) in enumerate([((), 1), (("A=1", "HOME="), 1), (("HOME=/x", "A=1"), 1), ((), 0)])
+    ]
+    assert init.run(*container(), *reports, *finish("/probe", "true")).failure is None
+    found = [json.loads((rootfs / "tmp" / str(number)).read_text())["env"] for number in range(4)]
+    home = "HOME=/home/of/root"
+    assert found == [[home], ["A=1", home], ["HOME=/x", "A=1"], []]
 
 
 def test_directory(init: Driver, script: Callable[[str], Path], scratch: Path, container: Any, rootfs: Path) -> None:
