@@ -8,7 +8,7 @@ from ..load import parse
 from ..plan.build import refusals
 from ..record import replace
 from ..spec.read import in_order, read_tree
-from ..spec.rules import is_related
+from ..spec.rules import near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def check(path: str, data: bytes, known: Sequence[Problem] = ()) -> None:
     host = facts.host(spec)
     if host.euid and not any(namespace.type == "user" for namespace in spec.linux.namespaces):
         host = replace(host, euid=0)  # only root can create it: so what would root's create refuse?
-    found = [p for p in refusals(spec, host) if not any(is_related(p.pointer, other.pointer) for other in known)]
+    is_near = near(known)
+    found = [problem for problem in refusals(spec, host) if not is_near(problem.pointer)]
     if known or found:
         raise ConfigError(path, in_order(tree, [*known, *found]))

@@ -120,13 +120,17 @@ def read_process(path: str, data: bytes) -> model.Process:
 def in_order(tree: Any, problems: list[Problem]) -> tuple[Problem, ...]:
     """Problems sorted by where they are in the document; of what is missing after what is there."""
 
+    orders: dict[int, dict[str, int]] = {}  # of the keys of each object
+
     def position(problem: Problem) -> list[int]:
         at, steps = tree, []
         for token in problem.pointer.split("/")[1:]:
             key = token.replace("~1", "/").replace("~0", "~")
             if type(at) is dict:
-                keys = list(at)
-                steps.append(keys.index(key) if key in at else len(keys))
+                order = orders.get(id(at))
+                if order is None:
+                    order = orders[id(at)] = {name: number for number, name in enumerate(at)}
+                steps.append(order.get(key, len(order)))
                 at = at.get(key)
             else:
                 steps.append(int(key) if key.isdecimal() else 0)

@@ -13,7 +13,7 @@ from .tables import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from . import model
 
@@ -61,16 +61,28 @@ def is_doubtful_process(process: model.Process) -> bool:
 
 
 def _problems(breaches: Iterator[Breach], known: Sequence[Problem]) -> list[Problem]:
+    is_near = near(known) if known else None
     return [
         Problem(pointer=pointer, expected=expected, found=found)
         for pointer, expected, found, needs in breaches
-        if not known or not any(is_related(p.pointer, used) for p in known for used in (pointer, *needs))
+        if is_near is None or not any([is_near(used) for used in (pointer, *needs)])
     ]
 
 
-def is_related(one: str, other: str) -> bool:
-    """One is the other, or is in it."""
-    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+def near(problems: Sequence[Problem]) -> Callable[[str], bool]:
+    """Whether a pointer is that of one of the problems, or above or below it."""
+    places = {problem.pointer for problem in problems}
+    above = {place for pointer in places for place in _ancestors(pointer)}
+    return lambda pointer: pointer in above or not places.isdisjoint(_ancestors(pointer))
+
+
+def _ancestors(pointer: str) -> list[str]:
+    """The pointer itself and all above it."""
+    found = [pointer]
+    while pointer:
+        pointer = pointer.rpartition("/")[0]
+        found.append(pointer)
+    return found
 
 
 def quoted(value: str) -> str:
