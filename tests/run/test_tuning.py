@@ -11,13 +11,12 @@ from typing import Any
 import harness
 import pytest
 from harness import Bundle, Runtime, Workshop
+from ordinary import AS_ROOT_OF_A_NAMESPACE, AS_USER, give, own, rootless
 
 from ocirun.spec.tuning import IO_CLASSES, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, SCHEDULER_POLICIES
 
 pytestmark = pytest.mark.differs("has none of these", before="1.4")
 
-USER = 7777
-AS_USER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
 ALL_CPUS = sum(1 << cpu for cpu in range(os.cpu_count() or 1))
 DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 42_000, "deadline": 500_000, "period": 1_000_000}
 REAL_TIME_GROUPS = "cpu" in harness.cgroup_roots() and Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists()
@@ -163,33 +162,31 @@ def test_io_priority(runtime: Runtime, bundle: Workshop, name: str, priority: in
 
 
 @pytest.mark.ocirun
-def test_an_ordinary_user(runtime: Runtime, bundle: Workshop) -> None:
-    """What the kernel lets everybody do, also to a process of another id of a range; the rest is a clear error."""
-    runtime.root.mkdir(mode=0o700)
-    os.chown(runtime.root, USER, USER)
+@pytest.mark.parametrize("prefix", [AS_USER, AS_ROOT_OF_A_NAMESPACE], ids=["ordinary", "nested"])
+def test_without_privileges(runtime: Runtime, bundle: Workshop, prefix: list[str]) -> None:
+    """What the kernel lets everybody do; the rest is a clear error."""
+    if prefix == AS_USER:
+        own(runtime)
 
     def run(**process: Any) -> harness.Result:
         made = bundle("report")
-        del made.linux["cgroupsPath"], made.linux["resources"]
-        made.without_namespace("cgroup")
-        made.namespace("user")
-        made.linux["uidMappings"] = made.linux["gidMappings"] = [{"containerID": 0, "hostID": USER, "size": 1}]
+        rootless(made, mapped=prefix == AS_USER)
         made.process.update(process)
+        if prefix == AS_USER:
+            give(made)
         made.write()
-        for directory, _, files in os.walk(made.path):
-            for name in (".", *files):
-                os.chown(os.path.join(directory, name), USER, USER, follow_symlinks=False)
-        return runtime("run", "--bundle", str(made.path), made.id, prefix=AS_USER)
+        return runtime("run", "--bundle", str(made.path), made.id, prefix=prefix)
 
     report = run(
         scheduler={"policy": "SCHED_BATCH", "nice": 5}, ioPriority={"class": "IOPRIO_CLASS_IDLE", "priority": 1}
     ).json
     assert (report["sched_attr"]["policy"], report["nice"], report["ioprio"]) == (3, 5, 3 << 13 | 1)
+    why = "operation not permitted (the runtime " + ("lacks CAP_SYS_NICE)" if prefix == AS_USER else "is in a user")
     run(scheduler={"policy": "SCHED_FIFO", "priority": 1}).failed(
-        "/process/scheduler: schedule by SCHED_FIFO (priority 1): operation not permitted", "lacks CAP_SYS_NICE"
+        f"/process/scheduler: schedule by SCHED_FIFO (priority 1): {why}"
     )
-    run(scheduler={"policy": "SCHED_OTHER", "nice": -1}).failed("/process/scheduler", "the runtime lacks CAP_SYS_NICE")
-    run(ioPriority={"class": "IOPRIO_CLASS_RT", "priority": 1}).failed("/process/ioPriority", "lacks CAP_SYS_NICE")
+    run(scheduler={"policy": "SCHED_OTHER", "nice": -1}).failed("/process/scheduler", why)
+    run(ioPriority={"class": "IOPRIO_CLASS_RT", "priority": 1}).failed("/process/ioPriority", why)
 
 
 @pytest.mark.ocirun

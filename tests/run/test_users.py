@@ -144,6 +144,21 @@ def test_ranges_by_newuidmap(users: Runtime, bundle: Workshop, subordinate_ids: 
         refused.failed("/linux/uidMappings/1", "newuidmap", "[300000-365536)")
 
 
+@pytest.mark.differs("has no scheduler")
+def test_scheduling_of_another_id_of_the_ranges(users: Runtime, bundle: Workshop, subordinate_ids: None) -> None:
+    """It is none of the user's own processes, which alone he may schedule, when it has become that."""
+    made = bundle("report")
+    rootless(made)
+    ranges = [{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 200000, "size": 65536}]
+    made.linux["uidMappings"] = made.linux["gidMappings"] = ranges
+    made.process["user"] = {"uid": 1000, "gid": 1000}
+    made.process["scheduler"] = {"policy": "SCHED_BATCH", "nice": 4}
+    made.process["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 7}
+    report = as_user(users, "run", made, prefix=AS_PROBER).json
+    assert report["uid"] == [1000] * 3
+    assert (report["sched_attr"]["policy"], report["nice"], report["ioprio"]) == (3, 4, 2 << 13 | 7)
+
+
 @pytest.mark.differs("fails at so many")
 def test_as_many_ranges_as_there_can_be_by_newuidmap(users: Runtime, bundle: Workshop, subordinate_ids: None) -> None:
     made = bundle()
