@@ -463,7 +463,11 @@ def _kernel_settings(draft: Draft, spec: Spec) -> None:
         from ..spec.namespaces import sysctl_path
     for name, value in linux.sysctl.items():
         pointer = "/linux/sysctl/" + name.replace("~", "~0").replace("/", "~1")
-        add(ops.sysctl("init", pointer, path=sysctl_path(name), value=value))
+        path = sysctl_path(name)
+        if path == "kernel/domainname":  # its file belongs to the host's root, in a user namespace too
+            add(ops.domainname("init", pointer, name=value.rstrip("\n")))
+        else:
+            add(ops.sysctl("init", pointer, path=path, value=value))
     mounts.restrict(draft, linux.readonly_paths, linux.masked_paths)
     if linux.rootfs_propagation:  # last: paths on an unbindable root could not be made read-only
         flags = PROPAGATION[linux.rootfs_propagation]

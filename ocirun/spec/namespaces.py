@@ -211,6 +211,8 @@ def sysctls(settings: dict[str, str], types: Container[str]) -> Iterator[Breach]
     for key, value in settings.items():
         if "\n" in value.rstrip("\n"):  # the kernel takes the first line and forgets the others
             yield child("/linux/sysctl", key), "expected one line", quoted(value), ()
+        if sysctl_path(key) == "kernel/domainname" and len(value.rstrip("\n").encode()) > 64:
+            yield child("/linux/sysctl", key), "expected at most 64 bytes", quoted(value), ()
         first = names.setdefault(sysctl_path(key), key)
         if first is not key:
             yield child("/linux/sysctl", key), "expected each sysctl once", f"{quoted(first)} too", ()

@@ -374,6 +374,23 @@ def test_hostname_without_its_namespace(runtime: Runtime, bundle: Workshop) -> N
     assert os.uname().nodename != "probed"
 
 
+@pytest.mark.differs("knows no user.*, and writes to a file that is the host's root's")
+def test_sysctls_of_a_user_namespace(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle()
+    made.user_namespace()
+    before = Path("/proc/sys/user/max_net_namespaces").read_text()
+    made.linux["sysctl"] = {
+        "user.max_net_namespaces": "77",
+        "kernel/domainname": "example.org\n",
+        "net.ipv4.conf.lo.rp_filter": "2",
+    }
+    paths = ["/proc/sys/user/max_net_namespaces", "/proc/sys/net/ipv4/conf/lo/rp_filter"]
+    report = runtime.report(made, *(f"path={path}" for path in paths))
+    assert [report["paths"][path]["content"] for path in paths] == ["77\n", "2\n"]
+    assert report["domainname"] == "example.org"
+    assert Path("/proc/sys/user/max_net_namespaces").read_text() == before
+
+
 def test_sysctl(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     made.linux["sysctl"] = {

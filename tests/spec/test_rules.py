@@ -370,6 +370,10 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
             resources(memory={"limit": 5000, "swap": 4000}),
             "/linux/resources/memory/swap: expected at least the limit, 5000, for memory and swap together, found 4000",
         ),
+        (
+            linux(sysctl={"kernel.domainname": "d" * 65}),
+            f'/linux/sysctl/kernel.domainname: expected at most 64 bytes, found "{"d" * 40}..."',
+        ),
         (linux(sysctl={"net.a": "0\n1\n", "net.b": "1\n"}), '/linux/sysctl/net.a: expected one line, found "0\\n1\\n"'),
         (
             linux(sysctl={"net.ipv4.ip_forward": "0", "net/ipv4/ip_forward": "1"}),
