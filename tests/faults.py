@@ -5,9 +5,10 @@
 FAULT is `fail:STEP` (an error is raised), `kill:STEP` (the process dies as by SIGKILL), `init-fail:OPERATION` or
 `init-kill:OPERATION` (the tests' build of the init does so at that operation, a name or an index of the plan),
 `without:OPERATION` (all operations of that name are left out of the plan), `ignore:PROPERTY` (a JSON pointer in which
-* is any item or key: config.json is read as if it were not there), `ignore-option:WORD` (the same of an option of
-mounts) or `mistake-option:WORD` (which is passed on as if it were the file system's), or `list:FILE`, which only
-writes down the steps that are reached. The program's name stays the one that is given.
+* is any item or key: config.json is read as if it were not there; with =VALUE, only where it is that),
+`ignore-option:WORD` (the same of an option of mounts), `mistake-option:WORD` (which is passed on as if it were the file
+system's), or `list:FILE`, which only writes down the steps that are reached. The program's name stays the one that is
+given.
 """
 
 from __future__ import annotations
@@ -88,13 +89,13 @@ INSTEAD: dict[str, Any] = {
     "/process/rlimits/*/soft": lambda limit: limit["hard"],
     "/process/rlimits/*/hard": lambda limit: limit["soft"],
     "/process/scheduler/policy": "SCHED_OTHER",
-    "/process/ioPriority/class": "IOPRIO_CLASS_BE",
+    "/process/ioPriority/class": lambda one: f"IOPRIO_CLASS_{'IDLE' if one['class'] == 'IOPRIO_CLASS_BE' else 'BE'}",
     "/root/path": "rootfs",
     "/mounts/*/destination": "/mnt",
     "*/[ug]idMappings/*/*ID": 0,
     "*/[ug]idMappings/*/size": 1,
     "/hooks/*/path": ENTRY,
-    "/linux/devices/*/type": "c",
+    "/linux/devices/*/type": lambda device: "b" if device["type"] == "c" else "c",
     "/linux/devices/*/path": "/dev/unnamed",
     "/linux/devices/*/m??or": 0,
     "/linux/namespaces/*/type": ENTRY,
@@ -127,13 +128,18 @@ def read_as(other: Callable[[Tree], Tree]) -> None:
 
 
 def ignoring(pointer: str) -> Callable[[Tree], Tree]:
-    """What a runtime sees of a tree when it ignores a property."""
+    """What a runtime sees of a tree when it ignores a property, or one value of it."""
+    pointer, only, word = pointer.partition("=")
+
+    def meant(value: Tree) -> bool:
+        return not only or value == word
+
     instead = next((value for key, value in INSTEAD.items() if fnmatch.fnmatchcase(pointer, key)), None)
 
     def ignored(tree: Tree, steps: list[str]) -> Tree:
         step, rest = steps[0], steps[1:]
         if step == "*" and rest == [last] and instead is ENTRY:
-            return [entry for entry in tree if last not in entry] if isinstance(tree, list) else tree
+            return [one for one in tree if not meant(one.get(last))] if isinstance(tree, list) else tree
         if step == "*" and isinstance(tree, list):
             return [ignored(item, rest) if rest else item for item in tree]
         if not isinstance(tree, dict):
@@ -142,6 +148,10 @@ def ignoring(pointer: str) -> Callable[[Tree], Tree]:
         for key in tree if step == "*" else {step} & tree.keys():
             if rest:
                 result[key] = ignored(tree[key], rest)
+            elif only and isinstance(tree[key], list):
+                result[key] = [item for item in tree[key] if item != word]
+            elif not meant(tree[key]):
+                pass
             elif instead is None:
                 del result[key]
             else:

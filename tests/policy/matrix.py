@@ -48,14 +48,33 @@ def properties() -> Iterator[str]:
 
 
 def _leaves(schema: Any, definitions: Any, pointer: str) -> Iterator[str]:
-    while "$ref" in schema:
-        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
+    schema = _resolved(schema, definitions)
     inner = dict(schema.get("properties", {}))
     for word in ("items", "additionalProperties"):
         if word in schema:
             inner["*"] = schema[word]
     found = [leaf for name, one in inner.items() for leaf in _leaves(one, definitions, f"{pointer}/{name}")]
     yield from [pointer] if found in ([], [f"{pointer}/*"]) else found  # a list or map of plain values is one leaf
+
+
+def values() -> Iterator[tuple[str, str]]:
+    """Every word that a property with a fixed set of them can have, or (a list) have in it, as (property, word)."""
+    path = Path(ocirun.__path__[0], "spec", "schema", "config.json")
+    schema = json.loads(path.read_text())
+    for pointer in properties():
+        part = schema
+        for step in pointer.split("/")[1:]:
+            part = _resolved(part, schema["$defs"])
+            part = part["properties"][step] if step != "*" else part.get("items") or part["additionalProperties"]
+        part = _resolved(part, schema["$defs"])
+        part = _resolved(part.get("items") or part, schema["$defs"])
+        yield from ((pointer, word) for word in part.get("enum", ()) if word)
+
+
+def _resolved(schema: Any, definitions: Any) -> Any:
+    while "$ref" in schema:
+        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
+    return schema
 
 
 def flags() -> Iterator[str]:
