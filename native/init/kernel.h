@@ -109,6 +109,16 @@ static inline int kernel_open_tree(int directory, const char *path, unsigned int
 	return KERNEL_CALL(open_tree, directory, path, flags);
 }
 
+/* A clone of what is in a mount that is attached nowhere: EINVAL before Linux 6.15. */
+static inline int kernel_clone_detached(int directory, const char *path)
+{
+#ifdef OCIRUN_TEST_STEPS
+	if (is_withheld("clone_detached"))
+		return -EINVAL;
+#endif
+	return kernel_open_tree(directory, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+}
+
 static inline int kernel_move_mount(int from, const char *from_path, int to, const char *to_path, unsigned int flags)
 {
 	return KERNEL_CALL(move_mount, from, from_path, to, to_path, flags);

@@ -211,8 +211,7 @@ int op_mknod(struct init *init, const struct op_mknod *op)
  * moment, where nobody looks, since nobody else is in the new mount namespace. */
 static int clone_stored(int store)
 {
-	const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-	int tree = kernel_open_tree(store, STORED_NODE, flags);
+	int tree = kernel_clone_detached(store, STORED_NODE);
 	int top, r;
 
 	if (tree != -EINVAL)
@@ -223,7 +222,7 @@ static int clone_stored(int store)
 	r = closing(top, attach(store, top));
 	if (r < 0)
 		return r;
-	tree = kernel_open_tree(store, STORED_NODE, flags);
+	tree = kernel_open_tree(store, STORED_NODE, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	r = detach(store);
 	return r < 0 ? closing(tree, r) : tree;
 }
