@@ -54,6 +54,7 @@ SELECTION = [
     "tests/run/test_tuning.py::test_real_time_in_a_user_namespace",
     "tests/run/test_tuning.py::test_deadline",
     "tests/run/test_tuning.py::test_exec",
+    "tests/run/test_delegation.py",
 ]
 
 # Loops and crowds, which take ten seconds each there and show nothing that they do not show outside.
