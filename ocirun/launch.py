@@ -310,6 +310,10 @@ def _reap(pid: int) -> int:
 
 def _why_not_executable(error: OSError, directory: str) -> str:
     text = f"execute the container's init: {reason_of(error.errno or 0)}"
+    if isinstance(error, BlockingIOError):  # EAGAIN
+        from .why import no_room
+
+        return f"{text} ({no_room()})"
     try:
         forbidden = int(read_file("/proc/sys/vm/memfd_noexec"))
     except (OSError, ValueError):

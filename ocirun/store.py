@@ -34,6 +34,7 @@ from .procfs import read_file
 from .record import Record
 
 _EACCES, _EROFS = 13, 30
+_ID_LONGEST = 255  # NAME_MAX: directories have that name
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
@@ -65,14 +66,16 @@ class Entry(Record):
 
 
 def check_id(id: str) -> None:
-    """As runc: [A-Za-z0-9_+.-]+, not "." or "..".
+    """As runc: [A-Za-z0-9_+.-]+, not "." or "..", and no more than fit into the name of a file.
 
     :raises UsageError: otherwise
     """
     if not id:
         raise UsageError("container id cannot be empty")
-    if id in (".", "..") or not _ID_CHARACTERS.issuperset(id) or len(id) > 1024:
+    if id in (".", "..") or not _ID_CHARACTERS.issuperset(id):
         raise UsageError("invalid container ID format")
+    if len(id) > _ID_LONGEST:
+        raise UsageError(f"invalid container ID format: expected at most {_ID_LONGEST} characters, found {len(id)}")
 
 
 def directory(root: str, id: str) -> str:

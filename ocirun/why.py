@@ -40,7 +40,7 @@ def explain(operation: Operation, errno: int, plan: Plan) -> str:
     """
     name = operation.name
     if errno == _EAGAIN and name == "clone":
-        return _no_room()
+        return no_room()
     if errno == _ENOSPC and name in ("unshare", "user_namespace"):
         return _used_up(operation.values[0] if name == "unshare" else _USER)
     if errno == _EINVAL and name == "unshare":
@@ -132,7 +132,8 @@ def _unknown(flags: int) -> str:
     return f"the kernel has no {' and no '.join(missing)} namespaces" if missing else ""
 
 
-def _no_room() -> str:
+def no_room() -> str:
+    """Why there is no fork."""
     return "no more processes: pids.max of the cgroup or of one above it, or the user's RLIMIT_NPROC"
 
 

@@ -10,6 +10,7 @@ from ..cgroup import driver
 from ..errors import ConfigError, Error, HostError, UsageError, reason_of
 from ..launch import Launch
 from ..plan.build import Options, build
+from ..plan.process import shown
 from ..procfs import clean, is_pidfd, open_process, process_stat
 from ..record import Record, replace
 from ..spec.read import read_bytes, read_config
@@ -210,7 +211,7 @@ class Creation:
             if self._has_cgroup:  # or it may be another container's, and that be the failure
                 driver.signal_all(self.entry.cgroup, SIGKILL)
                 driver.remove(self.entry.cgroup)
-            store.remove(self.root, self.id)
+            self._remove()
             if self._began and self.spec.hooks.poststop:  # runtime.md, "Lifecycle": steps 12 and 13
                 from .hooked import poststop
 
@@ -221,6 +222,13 @@ class Creation:
             pass  # the caller is about to report what came first
         finally:
             self.close()
+
+    def _remove(self) -> None:
+        try:
+            store.remove(self.root, self.id)
+        except OSError:  # perhaps no descriptor is left to list the directory with
+            self.close()
+            store.remove(self.root, self.id)
 
     def close(self) -> None:
         """Let other commands at the container."""
@@ -366,7 +374,7 @@ def _late(plan: Plan) -> tuple[store.Late, ...]:
         if name == "hook":
             late.append(store.Late(index=index, pointer=pointer, hook=True, what=f"run {values[0]} hook {values[1]}"))
         elif name == "exec":
-            late.append(store.Late(index=index, pointer=pointer, hook=False, what=f"exec {' '.join(values[0])}"))
+            late.append(store.Late(index=index, pointer=pointer, hook=False, what=f"exec {shown(values[0])}"))
         else:
             break
     return tuple(late)

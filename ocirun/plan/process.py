@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .build import Draft, Options
 
 
+_SHOWN = 200
+
+
 def console(draft: Draft, wanted: Process, bind_console: bool) -> None:
     """The terminal, of the size asked for."""
     size = wanted.console_size
@@ -149,6 +152,12 @@ def execute(draft: Draft, wanted: Process, options: Options) -> None:
             uid=wanted.user.uid,
         )
     )
+
+
+def shown(args: Sequence[str]) -> str:
+    """A command in an error: arguments may be megabytes."""
+    text = " ".join(args)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def environment(env: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..spec.tables import CAPABILITIES, CLOCKS, NAMESPACES, RLIMITS
 from . import tables
 from .ops import NO_SLOT
+from .process import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -382,5 +383,5 @@ _WORDS: dict[str, Any] = {
     "find_executable": "find the executable {name}",
     "ready": "report the process ready",
     "wait_start": "wait for start",
-    "exec": lambda f: f"exec {' '.join(f['args'])}",
+    "exec": lambda f: f"exec {shown(f['args'])}",
 }

@@ -15,6 +15,7 @@ from typing import Any
 import harness
 import pytest
 from harness import Bundle, Runtime, Workshop
+from ordinary import AS_USER, give, own, rootless
 
 CLEAN = {"blocked": [], "pending": [], "ignored": []}
 
@@ -264,3 +265,109 @@ def test_fifty_at_once(runtime: Runtime, bundle: Workshop) -> None:
     running = [runtime.spawn("run", "--bundle", str(made.path), made.id) for made in bundles]
     assert [one.result(60).code for one in running] == list(range(50))
     assert not list(runtime.root.iterdir())
+
+
+def limited(*limits: str) -> list[str]:
+    return ["prlimit", *(f"--{limit}" for limit in limits)]
+
+
+# 16 descriptors are the fewest; an address space of 20 MB holds the interpreter.
+@pytest.mark.ocirun  # Go's runtime needs more of most
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ["nofile=64"], ["nofile=20"], ["as=100000000"], ["as=30000000"], ["stack=131072"], ["core=0"], ["memlock=0"],
+        ["msgqueue=0"], ["sigpending=0"], ["nproc=1"], ["cpu=2"], ["rtprio=0"], ["nofile=64", "as=50000000", "core=0"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_small_limits_of_the_caller(runtime: Runtime, bundle: Workshop, limits: list[str]) -> None:
+    """A whole life below them. They are handed on to the container, as runc does."""
+    made = bundle("pause")
+    prefix = limited(*limits)
+    pid = runtime.started(made, prefix=prefix)
+    assert runtime.exec(made, made.id, "/probe", "exit", "3", prefix=prefix).code == 3
+    if "nofile=20" in limits:
+        assert runtime.probe(made, prefix=prefix)["rlimits"]["RLIMIT_NOFILE"] == [20, 20]
+    runtime("kill", made.id, "KILL", prefix=prefix).ok()
+    assert harness.reap(pid) == 137
+    runtime("delete", made.id, prefix=prefix).ok()
+
+
+@pytest.mark.ocirun
+@pytest.mark.parametrize("count", range(5, 16))
+def test_too_few_descriptors(runtime: Runtime, bundle: Workshop, count: int) -> None:
+    """Some are too few even for the interpreter; whatever is refused leaves nothing."""
+    made = bundle("true")
+    result = runtime.run(made, prefix=limited(f"nofile={count}"))
+    if result.code:
+        assert "too many open files" in (result.error + result.err).lower()
+    assert not runtime.root.exists() or list(runtime.root.iterdir()) == []
+
+
+@pytest.mark.ocirun
+def test_no_file_may_grow(runtime: Runtime, bundle: Workshop) -> None:
+    """RLIMIT_FSIZE, whose SIGXFSZ Python ignores: told as what it is."""
+    made = bundle("true")
+    made.write()
+    argv = runtime.argv("run", "--bundle", str(made.path), made.id)
+    done = subprocess.run([*limited("fsize=0"), *argv], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "file too large" in done.stderr
+    assert list(runtime.root.iterdir()) == []
+
+
+@pytest.mark.ocirun
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_processes_for_a_user(runtime: Runtime, bundle: Workshop, count: int) -> None:
+    """RLIMIT_NPROC counts the user's processes everywhere: the runtime itself is one, and the init two for a moment."""
+    own(runtime)
+    made = bundle("true")
+    rootless(made)
+    give(made)
+    prefix = [*AS_USER, *limited(f"nproc={count}")]
+    result = runtime("run", "--bundle", str(made.path), made.id, prefix=prefix)
+    if result.code:
+        assert "resource temporarily unavailable" in result.error
+        assert "RLIMIT_NPROC" in result.error
+    assert list(runtime.root.iterdir()) == []
+
+
+def test_sigchld_ignored_with_hooks(runtime: Runtime, bundle: Workshop) -> None:
+    """The end of a hook would be nobody's to see."""
+
+    def prepare() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    made = bundle("true")
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "exit 0"], "timeout": 5}
+    kinds = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+    made.config["hooks"] = {kind: [hook] for kind in kinds}
+    made.write()
+    assert by_fork(prepare, runtime.argv("create", "--bundle", str(made.path), made.id)) == 0
+    pid = runtime.state(made)["pid"]
+    assert by_fork(prepare, runtime.argv("start", made.id)) == 0
+    harness.reap(pid)
+    assert by_fork(prepare, runtime.argv("delete", made.id)) == 0
+    made.config["hooks"] = {"createRuntime": [hook | {"args": ["sh", "-c", "exit 3"]}]}
+    runtime.create(made).failed("exit status 3")
+
+
+@pytest.mark.ocirun
+@pytest.mark.parametrize("value", [0, 1, 2])
+def test_no_execution_of_memory(runtime: Runtime, bundle: Workshop, value: int, scratch: Path) -> None:
+    """vm.memfd_noexec of a pid namespace: with 2 the init is a file without a name, below --root."""
+    script = f'mount -t proc proc /proc && echo {value} > /proc/sys/vm/memfd_noexec && exec "$@"'
+    prefix = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "sh", "-c", script, "sh"]
+    made = bundle("exit", "5")
+    made.write()
+    assert runtime("run", "--bundle", str(made.path), made.id, prefix=prefix).code == 5
+    if value < 2:
+        return
+    noexec = scratch / "noexec"
+    noexec.mkdir()
+    runtime.root = noexec / "root"
+    script = f"mount -t tmpfs -o noexec none {noexec} && {script}"
+    prefix = [*prefix[:-2], script, "sh"]
+    result = runtime("run", "--bundle", str(made.path), made.id, prefix=prefix)
+    result.failed("execute the container's init", "vm.memfd_noexec=2", str(noexec))

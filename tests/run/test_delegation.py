@@ -112,7 +112,12 @@ def test_a_path_of_its_own(users: Runtime, bundle: Workshop, part: Part) -> None
 @pytest.mark.skipif(not V2 or not Path("/run/systemd/system").exists(), reason="needs cgroup v2 and systemd")
 def test_a_service_of_systemd(users: Runtime, bundle: Workshop) -> None:
     """Delegate=yes gives the cgroup of a unit to its user, who moves aside in it (systemd.resource-control(5))."""
+    user = 1  # systemd wants one that has a name
     made = limited(bundle("children", "20"), pids={"limit": 5})
+    for kind in ("uidMappings", "gidMappings"):
+        made.linux[kind][0]["hostID"] = user
+    give(made, user)
+    os.chown(users.root, user, user)
     log = users.scratch / "log"
     run = " ".join(users.argv("run", "-b", str(made.path), made.id, flags=["--log", str(log), "--log-format", "json"]))
     log.touch()
@@ -121,7 +126,7 @@ def test_a_service_of_systemd(users: Runtime, bundle: Workshop) -> None:
         "C=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); mkdir $C/me && echo $$ > $C/me/cgroup.procs; "
         f"{run}; echo $? $(ls -d $C/{made.id})"
     )
-    unit = ["systemd-run", "--quiet", "--pipe", "--wait", f"--uid={USER}", "--property=Delegate=yes"]
+    unit = ["systemd-run", "--quiet", "--pipe", "--wait", f"--uid={user}", "--property=Delegate=yes"]
     done = subprocess.run([*unit, "sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "1\n", (done, harness.last(log, "error"))
     assert "fork: Resource temporarily unavailable" in done.stderr
