@@ -139,7 +139,7 @@ def test_the_missing_capability_is_named(runtime: Runtime, bundle: Workshop, out
     inner = bundle("true")
     del inner.linux["cgroupsPath"]
     inner.write()
-    script = f"O=\"$O --rootless=true\"; {RUN.format(inner)}; echo $? $(ls /run/root)"
+    script = f'O="$O --rootless=true"; {RUN.format(inner)}; echo $? $(ls /run/root)'
     result = inside(runtime, usual(outer), inner, script)
     assert "the runtime lacks CAP_SYS_ADMIN" in result.err
     assert result.out == "1\n"
