@@ -125,9 +125,7 @@ def open_tree(who: str, pointer: str, *, path: str, from_slot: int, recursive: i
     return Operation((who, pointer, "open_tree", (path, from_slot, recursive, slot)))
 
 
-def new_mount(
-    who: str, pointer: str, *, fstype: str, source: str, options: Sequence[str], ms_flags: int, slot: int
-) -> Operation:
+def new_mount(who: str, pointer: str, *, fstype: str, source: str, options: Sequence[str], ms_flags: int, slot: int) -> Operation:
     """A new file system instance, attached nowhere, if its source is a block device: the container's cgroup may not open that, and its user namespace not mount it. Else, and without fsopen(2), the slot stays empty. Fields as of `mount`."""
     return Operation((who, pointer, "new_mount", (fstype, source, options, ms_flags, slot)))
 
@@ -147,9 +145,7 @@ def idmap(who: str, pointer: str, *, path: str, slot: int, namespace_slot: int, 
     return Operation((who, pointer, "idmap", (path, slot, namespace_slot, recursive)))
 
 
-def make_node(
-    who: str, pointer: str, *, target: str, mode: int, major: int, minor: int, uid: int, gid: int, slot: int
-) -> Operation:
+def make_node(who: str, pointer: str, *, target: str, mode: int, major: int, minor: int, uid: int, gid: int, slot: int) -> Operation:
     """A device node in a tmpfs of its own that is attached nowhere and belongs to the runtime's user namespace: the container's could neither make it nor open it on a file system of its own. Where the caller may not either, the slot stays empty. target is only for messages."""
     return Operation((who, pointer, "make_node", (target, mode, major, minor, uid, gid, slot)))
 
@@ -248,49 +244,14 @@ def use_root(who: str, pointer: str) -> Operation:
     return Operation((who, pointer, "use_root", ()))
 
 
-def mount(
-    who: str,
-    pointer: str,
-    *,
-    fstype: str,
-    source: str,
-    target: str,
-    options: Sequence[str],
-    ms_flags: int,
-    propagation: int,
-    target_flags: int,
-    slot: int,
-) -> Operation:
+def mount(who: str, pointer: str, *, fstype: str, source: str, target: str, options: Sequence[str], ms_flags: int, propagation: int, target_flags: int, slot: int) -> Operation:
     """A new file system instance: fsopen / fsconfig / fsmount / move_mount, or mount(2) where those are missing. options: "key=value" or "key". ms_flags: MS_* of mount(2), from which the MOUNT_ATTR_* follow (MS_REMOUNT: the file system that is there gets these options and flags, and keeps its attributes). propagation: MS_* or 0. target_flags: see TARGET_* in init/plan.h. slot: where `new_mount` may have made it, or NO_SLOT."""
-    return Operation(
-        (who, pointer, "mount", (fstype, source, target, options, ms_flags, propagation, target_flags, slot))
-    )
+    return Operation((who, pointer, "mount", (fstype, source, target, options, ms_flags, propagation, target_flags, slot)))
 
 
-def bind(
-    who: str,
-    pointer: str,
-    *,
-    source: str,
-    slot: int,
-    recursive: int,
-    target: str,
-    attr_set: int,
-    attr_clear: int,
-    rec_set: int,
-    rec_clear: int,
-    propagation: int,
-    target_flags: int,
-) -> Operation:
+def bind(who: str, pointer: str, *, source: str, slot: int, recursive: int, target: str, attr_set: int, attr_clear: int, rec_set: int, rec_clear: int, propagation: int, target_flags: int) -> Operation:
     """Attach a detached tree (slot) or a clone of a host path (NO_SLOT) at a target, which is made if missing, a directory or a file as the source is. attr_*: MOUNT_ATTR_* set and cleared on the top mount, then rec_*: on all."""
-    return Operation(
-        (
-            who,
-            pointer,
-            "bind",
-            (source, slot, recursive, target, attr_set, attr_clear, rec_set, rec_clear, propagation, target_flags),
-        )
-    )
+    return Operation((who, pointer, "bind", (source, slot, recursive, target, attr_set, attr_clear, rec_set, rec_clear, propagation, target_flags)))
 
 
 def fetch(who: str, pointer: str, *, last: int) -> Operation:
@@ -298,9 +259,7 @@ def fetch(who: str, pointer: str, *, last: int) -> Operation:
     return Operation((who, pointer, "fetch", (last,)))
 
 
-def setattr(
-    who: str, pointer: str, *, target: str, recursive: int, attr_set: int, attr_clear: int, propagation: int
-) -> Operation:
+def setattr(who: str, pointer: str, *, target: str, recursive: int, attr_set: int, attr_clear: int, propagation: int) -> Operation:
     """mount_setattr(2) on the mount at a target."""
     return Operation((who, pointer, "setattr", (target, recursive, attr_set, attr_clear, propagation)))
 
@@ -330,19 +289,7 @@ def mounts_ready(who: str, pointer: str) -> Operation:
     return Operation((who, pointer, "mounts_ready", ()))
 
 
-def hook(
-    who: str,
-    pointer: str,
-    *,
-    kind: str,
-    path: str,
-    args: Sequence[str],
-    env: Sequence[str],
-    home: int,
-    timeout: int,
-    state_head: str,
-    state_tail: str,
-) -> Operation:
+def hook(who: str, pointer: str, *, kind: str, path: str, args: Sequence[str], env: Sequence[str], home: int, timeout: int, state_head: str, state_tail: str) -> Operation:
     """One hook run by the init: fork, state on stdin, the group killed after timeout seconds (-1: none). kind is the hook's name; state_head + pid + state_tail is the state document. home: env is completed as exec's is."""
     return Operation((who, pointer, "hook", (kind, path, args, env, home, timeout, state_head, state_tail)))
 
@@ -407,18 +354,7 @@ def own_stdio(who: str, pointer: str, *, uid: int) -> Operation:
     return Operation((who, pointer, "own_stdio", (uid,)))
 
 
-def scheduler(
-    who: str,
-    pointer: str,
-    *,
-    policy: int,
-    nice: int,
-    priority: int,
-    flags: int,
-    runtime: int,
-    deadline: int,
-    period: int,
-) -> Operation:
+def scheduler(who: str, pointer: str, *, policy: int, nice: int, priority: int, flags: int, runtime: int, deadline: int, period: int) -> Operation:
     """sched_setattr(2) of the process itself, where the runtime may do no more than that."""
     return Operation((who, pointer, "scheduler", (policy, nice, priority, flags, runtime, deadline, period)))
 
@@ -453,9 +389,7 @@ def set_user(who: str, pointer: str, *, uid: int, gid: int, groups: bytes, set_g
     return Operation((who, pointer, "set_user", (uid, gid, groups, set_groups)))
 
 
-def set_capabilities(
-    who: str, pointer: str, *, effective: int, permitted: int, inheritable: int, ambient: int
-) -> Operation:
+def set_capabilities(who: str, pointer: str, *, effective: int, permitted: int, inheritable: int, ambient: int) -> Operation:
     return Operation((who, pointer, "set_capabilities", (effective, permitted, inheritable, ambient)))
 
 

@@ -407,15 +407,8 @@ def main() -> int:
         verbs=set(options.verb.split(",")),
     )
     if options.json:
-        print(
-            json.dumps(
-                {
-                    str(key): {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
-                    for key, value in results.items()
-                },
-                indent=2,
-            )
-        )
+        print(json.dumps({str(key): {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+                          for key, value in results.items()}, indent=2))
     else:
         print(report(results, list(programs)))
     failed = misses(results)

@@ -54,16 +54,8 @@ def test_state(init: Driver, script: Callable[[str], Path], scratch: Path) -> No
 def test_long_state(init: Driver, scratch: Path) -> None:
     """A hook that does not read does not stop us."""
     long = ops.hook(
-        "init",
-        "",
-        kind="x",
-        path="/bin/true",
-        args=(),
-        env=(),
-        home=0,
-        timeout=10,
-        state_head="x" * 300_000,
-        state_tail="",
+        "init", "", kind="x", path="/bin/true", args=(), env=(), home=0, timeout=10,
+        state_head="x" * 300_000, state_tail="",
     )
     assert init.run(clone(), long).failure is None
 

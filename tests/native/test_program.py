@@ -87,8 +87,8 @@ def test_the_sysctl(value: str) -> None:
         f"echo {value} > /proc/sys/vm/memfd_noexec || exit 77; exec {sys.executable} -c '"
         "import os; from ocirun import program;"
         'fd = program.sealed_copy(os.open("/bin/true", os.O_RDONLY), "/tmp");'
-        'print(os.readlink(f"/proc/self/fd/{fd}"));'
-        'print(os.waitpid(program.execute(fd, (b"true",), {}, (0, 1, 2), 3, ()), 0)[1])\''
+        "print(os.readlink(f\"/proc/self/fd/{fd}\"));"
+        "print(os.waitpid(program.execute(fd, (b\"true\",), {}, (0, 1, 2), 3, ()), 0)[1])'"
     )
     command = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -100,7 +100,10 @@ OF_RUNC = {
 
 @pytest.mark.parametrize(
     "make",
-    [pytest.param(make, id=make.__name__, marks=[OF_RUNC[make]] if make in OF_RUNC else []) for make in EXECUTABLES],
+    [
+        pytest.param(make, id=make.__name__, marks=[OF_RUNC[make]] if make in OF_RUNC else [])
+        for make in EXECUTABLES
+    ],
 )
 def test_executables(runtime: Runtime, bundle: Workshop, make: Callable[[Bundle], str]) -> None:
     """Told at `create`, by exit code 1 and with the words that engines look for."""
