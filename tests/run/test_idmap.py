@@ -183,6 +183,7 @@ def test_what_cannot_be_idmapped(runtime: Runtime, bundle: Workshop, source: Pat
     assert not list(runtime.root.iterdir())
 
 
+LINES = [{"containerID": n, "hostID": n, "size": 1} for n in range(70_000)]  # CVE-2021-43784: 64 KiB overflowed
 BOTH = {"uidMappings": MAPPING, "gidMappings": MAPPING}
 
 
@@ -212,6 +213,10 @@ BOTH = {"uidMappings": MAPPING, "gidMappings": MAPPING}
         (
             {"options": ["bind", "ridmap"], "uidMappings": MAPPING * 2, "gidMappings": MAPPING},
             ["/mounts/6/uidMappings/1/containerID: expected ids that no other mapping has"],
+        ),
+        (
+            {"options": ["bind"], "uidMappings": LINES, "gidMappings": [*LINES, *LINES]},
+            ["/mounts/6/uidMappings: expected at most 340 mappings", "/mounts/6/gidMappings: expected at most 340"],
         ),
     ],
 )

@@ -280,20 +280,25 @@ def test_a_privileged_chaser_during_exec(runtime: Runtime, bundle: Workshop) -> 
     assert roots == [], "the host's root, by a process that is already in the container's pid namespace"
 
 
-def test_a_chaser_during_create(runtime: Runtime, bundle: Workshop) -> None:
-    """The same while containers are made in its own pid and user namespaces: a pod."""
+def test_a_chaser_during_create(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
+    """The same while containers are made in its own pid and user namespaces: a pod. Some of them hold mounts and device
+    nodes of the host until they are attached."""
+    (scratch / "source").mkdir()
     first = bundle("pause")
     first.user_namespace()
     privileged(first)
     pid = runtime.started(first)
     with chasing(runtime, first) as log:
-        for _ in range(40):
+        for number in range(40):
             second = bundle("true")
             second.user_namespace()
             privileged(second)
             for type in ("user", "pid"):
                 second.namespace(type, f"/proc/{pid}/ns/{NAMESPACES[type]}")
-            if runtime.name != "runc":
+            if runtime.name != "runc" and number % 2:
+                second.mount("/data", "bind", str(scratch / "source"), "bind", "idmap")
+                second.linux["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "uid": 5}]
+            elif runtime.name != "runc":
                 del second.linux["uidMappings"], second.linux["gidMappings"]
             runtime.run(second).ok()
     had = chased(log)
