@@ -173,7 +173,42 @@ def test_process_file_that_is_wrong(runtime: Runtime, running: Bundle, scratch: 
     runtime("exec", "--process", str(scratch / "broken.json"), running.id).failed(code=255)
     runtime("exec", "--process", str(scratch / "none.json"), running.id).failed("no such file or directory", code=255)
     runtime("exec", *process_file(scratch, args=[]), running.id).failed("args", code=255)
+    if runtime.name != "runc":
+        runtime("exec", "--process", "/dev/zero", running.id).failed("/dev/zero", "at most 16 MiB", code=255)
+        runtime("exec", "--process", str(scratch), running.id).failed("is a directory", code=255)
+        whole = {"process": {"args": ["/probe"], "cwd": "/"}}
+        (scratch / "config.json").write_text(json.dumps(whole))
+        runtime("exec", "--process", str(scratch / "config.json"), running.id).failed("2 errors", "/cwd", code=255)
+        refused = process_file(scratch, apparmorProfile="strict")
+        runtime("exec", *refused, running.id).failed("process: /apparmorProfile: ", code=255)
     runtime("exec", *process_file(scratch, cwd="relative"), running.id).failed("cwd", code=255)
+
+
+@pytest.mark.ocirun
+def test_flags_that_are_wrong(runtime: Runtime, running: Bundle) -> None:
+    for flags, text in (
+        (["--env", "A"], "expected NAME=VALUE, found A"),
+        (["--env", "=A"], "expected NAME=VALUE, found =A"),
+        (["--user", "root"], "parsing root as int for uid failed"),
+        (["--user", "0:-1"], "parsing -1 as int for gid failed"),
+        (["--cwd", "relative"], "Cwd must be an absolute path"),
+    ):
+        runtime("exec", *flags, running.id, "/probe", "true").failed(text, code=255)
+    for gid in ("4294967295", "9999999999", "x"):
+        result = runtime("exec", "--additional-gids", gid, running.id, "/probe", "true")
+        assert result.code == 255 and f'invalid value "{gid}" for flag -additional-gids' in result.error
+
+
+@pytest.mark.ocirun
+def test_a_user_that_the_user_namespace_does_not_have(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
+    made = bundle("pause")
+    made.user_namespace(size=65536)
+    pid = runtime.started(made)
+    text = "process: /user/uid: expected an id that /linux/uidMappings maps, found 65536"
+    runtime("exec", "--user", "65536", made.id, "/probe", "true").failed(text, code=255)
+    runtime("exec", *process_file(scratch, user={"uid": 65536, "gid": 0}), made.id).failed(text, code=255)
+    runtime("exec", "--user", "65535:65535", made.id, "/probe", "true").ok()
+    assert runtime.end(made, pid) == 137
 
 
 def test_detach_and_pid_file(runtime: Runtime, running: Bundle, scratch: Path) -> None:
