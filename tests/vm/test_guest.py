@@ -45,8 +45,12 @@ SELECTION = [
     "tests/run/test_exec.py",
     "tests/run/test_lifecycle.py",
     "tests/run/test_seccomp.py",
-    "tests/run/test_idmap.py",
-    "tests/run/test_devices.py",
+    "tests/run/test_idmap.py::test_with_the_mapping_of_the_container",
+    "tests/run/test_idmap.py::test_together_with_other_options",
+    "tests/run/test_idmap.py::test_on_file_systems",
+    "tests/run/test_idmap.py::test_rootless",
+    "tests/run/test_devices.py::test_in_a_user_namespace",
+    "tests/run/test_devices.py::test_the_same_rootfs_again",
     "tests/run/test_terminal.py",
     "tests/run/test_users.py",
     "tests/run/test_limits.py",
@@ -59,9 +63,6 @@ SELECTION = [
 
 # Loops and crowds, which take ten seconds each there and show nothing that they do not show outside.
 SLOW = [
-    "tests/run/test_idmap.py::test_more_than_a_few",
-    "tests/run/test_devices.py::test_a_target_that_is_exchanged",
-    "tests/run/test_devices.py::test_something_else_is_there_already",
     "tests/engines/test_containerd.py::test_many_at_once",
     "tests/cgroup/test_driver.py::test_more_processes_than_fit_a_page",
     "tests/cgroup/test_devices.py::test_program_as_the_kernel_would",
