@@ -91,7 +91,6 @@ KINDS = (
     bind, bind_file, tmpfs, copy_up, others, cgroup, overlay, remount, mask, read_only, device, working_directory,
 )  # fmt: skip
 Kind = Callable[[Bundle, str], None]
-BEFORE_THE_FIX = pytest.mark.differs("1.1.5 makes directories on the host")
 
 
 def links(made: Bundle, victim: Path) -> dict[str, str]:
@@ -118,7 +117,7 @@ def links(made: Bundle, victim: Path) -> dict[str, str]:
 @pytest.mark.parametrize("user_namespace", [False, True])
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, id=kind.__name__, marks=[BEFORE_THE_FIX] if kind is cgroup else []) for kind in KINDS],
+    [pytest.param(kind, id=kind.__name__, marks=[pytest.mark.ocirun] if kind is cgroup else []) for kind in KINDS],
 )
 def test_links_that_lead_out(
     runtime: Runtime, bundle: Workshop, victim: Path, kind: Kind, user_namespace: bool
