@@ -51,8 +51,6 @@ SELECTION = [
     "tests/run/test_idmap.py::test_rootless",
     "tests/run/test_devices.py::test_in_a_user_namespace",
     "tests/run/test_devices.py::test_the_same_rootfs_again",
-    "tests/run/test_idmap.py",
-    "tests/run/test_devices.py",
     "tests/run/test_cgroup_mounts.py",
     "tests/run/test_terminal.py",
     "tests/run/test_users.py",
