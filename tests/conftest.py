@@ -107,7 +107,7 @@ class Skips:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ocirun: about what only ocirun has; left out for another runtime under test")
     config.addinivalue_line(
-        "markers", "differs(reason, before=None): runc, or one before that version, does not do this, and has to fail"
+        "markers", "differs(reason, since=0, before=1000): runc, of these versions, does not do this, and has to fail"
     )
     config.pluginmanager.register(Skips(), "skips")
 
@@ -121,7 +121,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in foreign]
     for item in items:
         for marker in item.iter_markers("differs"):
-            if version() < numbers(marker.kwargs.get("before", "1000")):
+            since, before = marker.kwargs.get("since", "0"), marker.kwargs.get("before", "1000")
+            if numbers(since) <= version() < numbers(before):
                 item.add_marker(pytest.mark.xfail(reason=marker.args[0], strict=True))
 
 

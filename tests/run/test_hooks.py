@@ -12,7 +12,7 @@ import pytest
 from harness import NAMESPACES, Bundle, Runtime, Workshop, mounts
 from hooks_of_tests import KINDS, OF_THE_RUNTIME, everywhere, hook, shell, writable
 
-POSTSTART = pytest.mark.differs("runs poststart hooks at the end of create", before="1.4")
+POSTSTART = pytest.mark.differs("runs poststart hooks at the end of create", before="1.5")
 STARTCONTAINER = pytest.mark.differs("start returns before the startContainer hooks have run")
 
 

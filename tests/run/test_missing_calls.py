@@ -34,6 +34,13 @@ NEW = [
 MOUNTS = ["open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "mount_setattr"]
 HOOKS = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"]
 TOGETHER = {"Linux 5.10": AFTER_5_10, "the new mount calls": MOUNTS, "all": NEW}
+# runc 1.4.3 depends on what its C library does when clone3 is forbidden, which gives up, and asks before Linux 5.10.
+FORBIDDEN = {"ENOSYS": [], "EPERM": [pytest.mark.ocirun]}
+WITHHELD = [
+    pytest.param(calls, number, id=f"{name}-{number}", marks=FORBIDDEN[number] if name in ("clone3", *TOGETHER) else [])
+    for name, calls in ({name: [name] for name in NEW} | TOGETHER).items()
+    for number in FORBIDDEN
+]
 
 
 def without(number: str, calls: list[str]) -> list[str]:
@@ -94,8 +101,7 @@ def life(runtime: Runtime, made: Bundle, prefix: list[str]) -> None:
     runtime("delete", made.id, prefix=prefix).ok()
 
 
-@pytest.mark.parametrize("number", ["ENOSYS", "EPERM"])
-@pytest.mark.parametrize("calls", [*([name] for name in NEW), *TOGETHER.values()], ids=[*NEW, *TOGETHER])
+@pytest.mark.parametrize(("calls", "number"), WITHHELD)
 def test_root(runtime: Runtime, bundle: Workshop, calls: list[str], number: str) -> None:
     made = hooks(all_kinds(bundle("report", "tree=/dev", "write=/etc", "write=/etc/one")))
     check(runtime.run(made, prefix=without(number, calls)).json)
@@ -103,8 +109,7 @@ def test_root(runtime: Runtime, bundle: Workshop, calls: list[str], number: str)
     life(runtime, made, without(number, calls))
 
 
-@pytest.mark.parametrize("number", ["ENOSYS", "EPERM"])
-@pytest.mark.parametrize("calls", [*([name] for name in NEW), *TOGETHER.values()], ids=[*NEW, *TOGETHER])
+@pytest.mark.parametrize(("calls", "number"), WITHHELD)
 def test_an_ordinary_user(runtime: Runtime, bundle: Workshop, calls: list[str], number: str) -> None:
     own(runtime)
     made = hooks(all_kinds(bundle("report", "tree=/dev", "write=/dev/null", "write=/etc", "write=/etc/one")))
@@ -118,6 +123,7 @@ def test_an_ordinary_user(runtime: Runtime, bundle: Workshop, calls: list[str], 
     life(runtime, made, prefix)
 
 
+@pytest.mark.ocirun  # runc 1.4.3 waits for what the hook has started
 @pytest.mark.parametrize("number", ["ENOSYS", "EPERM"])
 def test_a_hook_that_fails(runtime: Runtime, bundle: Workshop, number: str) -> None:
     """What it printed is told, and its time is limited."""
@@ -125,6 +131,8 @@ def test_a_hook_that_fails(runtime: Runtime, bundle: Workshop, number: str) -> N
     for kind in ("createRuntime", "createContainer"):
         hook = {"path": "/bin/sh", "args": ["sh", "-c", "yes | head -c 100000; exit 3"]}
         made.config["hooks"] = {kind: [hook]}
-        runtime.run(made, prefix=without(number, NEW)).failed("exit status 3", "output: y")
+        result = runtime.run(made, prefix=without(number, NEW)).failed("exit status 3")
+        if runtime.name == "ocirun":
+            result.failed("output: y")
         made.config["hooks"] = {kind: [hook | {"args": ["sh", "-c", "sleep 30"], "timeout": 1}]}
         runtime.run(made, prefix=without(number, NEW)).failed("timeout of 1 s")

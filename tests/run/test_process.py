@@ -214,6 +214,7 @@ def test_rlimits(runtime: Runtime, bundle: Workshop) -> None:
     assert report["rlimits"]["RLIMIT_DATA"] == list(before), "what is not configured is inherited"
 
 
+@pytest.mark.differs("fails at the execve: it has more threads", since="1.4")
 def test_a_low_nproc_limit_does_not_stop_the_start(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     made.process["rlimits"] = [{"type": "RLIMIT_NPROC", "soft": 1, "hard": 1}]
