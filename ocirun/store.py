@@ -190,6 +190,13 @@ def load(root: str, id: str) -> Entry:
         raise ContainerNotFound(id) from None
     except OSError as error:
         raise HostError(f"read {path}: {reason_of(error.errno or 0)}") from None
+    try:
+        return _entry(path, data)
+    except (KeyError, ValueError) as error:  # no other program of ours has written that
+        raise HostError(f"{path}: the state file is damaged: {error!r}") from None
+
+
+def _entry(path: str, data: bytes) -> Entry:
     single: dict[str, str] = {}
     cgroup = []
     late: dict[int, Late] = {}
@@ -312,8 +319,18 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def remove(root: str, id: str) -> None:
-    """Remove a container's directory with everything that this runtime puts into it; the id is free then."""
+    """Remove a container's directory with everything that this runtime puts into it; the id is free then.
+
+    :raises HostError: it cannot be removed
+    """
     path = directory(root, id)
+    try:
+        _remove(path)
+    except OSError as error:
+        raise HostError(f"remove {path}: {reason_of(error.errno or 0)}") from None
+
+
+def _remove(path: str) -> None:
     try:
         names = posix.listdir(path)
     except FileNotFoundError:
@@ -331,9 +348,14 @@ def remove(root: str, id: str) -> None:
 
 
 def ids(root: str) -> list[str]:
-    """The ids below the root directory, sorted; also those whose create was killed."""
+    """The ids below the root directory, sorted; also those whose create was killed.
+
+    :raises HostError: the root directory cannot be read
+    """
     try:
         names = posix.listdir(root)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise HostError(f"read {root}: {reason_of(error.errno or 0)}") from None
     return sorted(filter(_ID_CHARACTERS.issuperset, names))

@@ -226,7 +226,7 @@ class Creation:
     def _remove(self) -> None:
         try:
             store.remove(self.root, self.id)
-        except OSError:  # perhaps no descriptor is left to list the directory with
+        except HostError:  # perhaps no descriptor is left to list the directory with
             self.close()
             store.remove(self.root, self.id)
 

@@ -82,9 +82,52 @@ def test_a_readonly_root_directory(runtime: Runtime, bundle: Workshop) -> None:
     assert runtime("state", made.id, prefix=prefix).json["status"] == "running"
     assert runtime("exec", made.id, "/probe", "exit", "3", prefix=prefix).code == 3
     runtime.run(other, prefix=prefix).failed("read-only file system")
-    runtime("delete", "--force", made.id, prefix=prefix).failed("read-only file system")
+    runtime("delete", "--force", made.id, prefix=prefix).failed("remove", "read-only file system")
     assert reap(pid) == 137
     runtime.delete(made).ok()
+
+
+@pytest.mark.ocirun
+def test_a_root_directory_of_somebody_else(runtime: Runtime, bundle: Workshop) -> None:
+    """What may not be read, entered or removed is told as that."""
+    made = bundle("pause")
+    pid = runtime.started(made)
+    for mode, texts in ((0o700, ["permission denied", str(runtime.root)]), (0o755, [])):
+        runtime.root.chmod(mode)
+        for words in (["list"], ["state", made.id], ["kill", made.id], ["delete", "--force", made.id]):
+            result = runtime(*words, prefix=AS_USER)
+            assert (result.code, result.out) != (0, "") or mode == 0o755, words
+            assert "internal error" not in result.err
+            if mode == 0o700:
+                result.failed(*texts)
+    runtime("delete", "--force", made.id, prefix=AS_USER).failed("permission denied")
+    assert runtime.end(made, pid) == 137
+
+
+@pytest.mark.ocirun
+def test_a_file_as_root_directory(runtime: Runtime, bundle: Workshop) -> None:
+    runtime.root.write_text("")
+    runtime("list").failed("not a directory", str(runtime.root))
+    runtime.run(bundle("true")).failed("not a directory")
+    runtime("state", "nobody").failed("container does not exist")
+    runtime.root.unlink()
+
+
+@pytest.mark.ocirun
+@pytest.mark.parametrize("text", ["", "x\0", "ocirun=2\0id=x\0", "ocirun=1\0", "ocirun=1\0late=x\0", "\xff\0" * 9])
+def test_a_damaged_state_file(runtime: Runtime, bundle: Workshop, text: str) -> None:
+    """Others are listed, and nobody is taken for its processes."""
+    made, other = bundle("pause"), bundle("pause")
+    pids = [runtime.started(made), runtime.started(other)]
+    state = runtime.root / made.id / "state"
+    whole = state.read_bytes()
+    state.write_bytes(text.encode("latin-1"))
+    assert runtime("list", "-q").ok().out == f"{other.id}\n"
+    for words in (["state"], ["kill"], ["start"], ["delete"], ["delete", "--force"]):
+        runtime(*words, made.id).failed(str(state))
+    state.write_bytes(whole)
+    for one, pid in zip((made, other), pids, strict=True):
+        assert runtime.end(one, pid) == 137
 
 
 # A full disk
@@ -336,6 +379,27 @@ def test_limits_for_an_ordinary_user_without_a_cgroup(runtime: Runtime, bundle: 
         made.linux["resources"] = {name: value}
         result = as_user(runtime, "run", made).failed("cgroup")
         assert f"/linux/resources/{name}" in result.error or runtime.name == "runc"
+
+
+@pytest.mark.ocirun  # runc moves its init there, whose threads then die of it
+def test_no_room_for_a_process(runtime: Runtime, bundle: Workshop, leftovers: harness.Leftovers) -> None:
+    """pids.max of a cgroup above is reached: told so, in a new pid namespace too (which the kernel then gives up)."""
+    above = harness.cgroup_directory("pids", f"{leftovers.prefix}-full")
+    above.mkdir()
+    try:
+        (above / "pids.max").write_text("0")
+        for pids in ("new", "own"):
+            made = bundle("true")
+            made.linux["cgroupsPath"] = f"/{above.name}/{made.id}"
+            if pids == "own":
+                made.without_namespace("pid")
+                made.without_mount("/proc")
+            runtime.run(made).failed("resource temporarily unavailable", "pids.max")
+            assert not (above / made.id).exists()
+    finally:
+        for root in set(harness.cgroup_roots().values()):
+            if (root / above.name).exists():
+                (root / above.name).rmdir()
 
 
 # The user's place for containers
