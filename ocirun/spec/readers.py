@@ -74,7 +74,9 @@ def integer(low: int, high: int) -> Reader:
         # As Go's decoder: 1.0 and 1e3 are no integers.
         if type(value) is int and low <= value <= high:
             return value
-        wrong(f"an integer from {low} to {high}", value, place, problems)
+        # A range of 64 bits says nothing of what is no number at all.
+        is_number = type(value) is int or high - low < 1 << 62
+        wrong(f"an integer from {low} to {high}" if is_number else "an integer", value, place, problems)
         return 0
 
     return read
