@@ -118,11 +118,7 @@ def test_unknown_properties_and_other_platforms_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (
-            "linux/resources/memory/limit",
-            "512m",
-            '/linux/resources/memory/limit: expected an integer, found "512m"',
-        ),
+        ("process/oomScoreAdj", "high", '/process/oomScoreAdj: expected an integer, found "high"'),
         ("process/user/uid", -1, "/process/user/uid: expected an integer from 0 to 4294967295, found -1"),
         ("process/user/uid", 2**32, "/process/user/uid: expected an integer from 0 to 4294967295, found 4294967296"),
         ("process/user/uid", 1.0, "/process/user/uid: expected an integer from 0 to 4294967295, found 1.0"),
