@@ -341,6 +341,10 @@ def _remove(path: str) -> None:
             posix.unlink(f"{path}/{name}")
         except FileNotFoundError:
             pass
+        except IsADirectoryError:  # of the socket for sd_notify(3), the only one
+            for inner in posix.listdir(f"{path}/{name}"):
+                posix.unlink(f"{path}/{name}/{inner}")
+            posix.rmdir(f"{path}/{name}")
     try:
         posix.rmdir(path)
     except FileNotFoundError:

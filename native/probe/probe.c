@@ -8,6 +8,7 @@
  *   probe syscall NUMBER [ARGUMENT ...]            the errno of one system call, 0 for success
  *   probe swap A B                                 renameat2(RENAME_EXCHANGE) until killed
  *   probe chase FILE                               tries to get at every new process; tells FILE what it had of it
+ *   probe notify TEXT                              TEXT as a datagram to $NOTIFY_SOCKET, then pause
  *   probe tty                                      a line of what stdin's terminal is
  *
  * Nothing here trusts /proc where a system call tells the same. */
@@ -31,6 +32,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -922,6 +924,19 @@ static int chase(const char *path)
 	}
 }
 
+static int notify(const char *text)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const char *path = getenv("NOTIFY_SOCKET");
+	const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path ? path : "");
+	if (sendto(fd, text, strlen(text), 0, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return complain(address.sun_path);
+	for (;;)
+		pause();
+}
+
 static int describe_tty(void)
 {
 	struct termios settings;
@@ -991,6 +1006,8 @@ int main(int argc, char **argv)
 		swap(args[0], args[1]);
 	if (!strcmp(command, "chase") && count == 1)
 		return chase(args[0]);
+	if (!strcmp(command, "notify") && count == 1)
+		return notify(args[0]);
 	if (!strcmp(command, "tty"))
 		return describe_tty();
 	fprintf(stderr, "probe: unknown command %s\n", command);

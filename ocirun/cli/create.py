@@ -33,6 +33,7 @@ def request(call: Call) -> Request:
         pid_file=flags["pid-file"],
         preserve_fds=flags["preserve-fds"],
         listen_fds=_listen_fds(),
+        notify_socket=notify_socket(),
         no_pivot=flags.get("no-pivot", False),
         new_keyring=not flags.get("no-new-keyring", False),
         rootless=rootless(call),
@@ -50,6 +51,11 @@ def rootless(call: Call) -> str:
     if options["rootless"] not in _ROOTLESS:
         raise UsageError(f"invalid --rootless: {options['rootless']}")
     return _ROOTLESS[options["rootless"]]
+
+
+def notify_socket() -> str:
+    """To whom this process is to say that it is ready (sd_notify(3)), "" if to nobody."""
+    return posix.environ.get(b"NOTIFY_SOCKET", b"").decode("utf-8", "surrogateescape")
 
 
 def _listen_fds() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from ..lifecycle.start import start
 
 TYPE_CHECKING = False
@@ -11,5 +13,5 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Start a created container."""
-    start(call.root, call.arguments[0])
+    start(call.root, call.arguments[0], posix.environ.get(b"NOTIFY_SOCKET", b"").decode("utf-8", "surrogateescape"))
     return 0

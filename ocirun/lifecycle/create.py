@@ -38,6 +38,7 @@ class Request(Record):
     pid_file: str = ""
     preserve_fds: int = 0  # this many descriptors from 3 on (after those of listen_fds) are passed
     listen_fds: int = 0  # this many are passed as systemd's socket activation does, sd_listen_fds(3)
+    notify_socket: str = ""  # address of who is told that the container is ready, sd_notify(3); not for exec
     stdio: tuple[int, int, int] = (0, 1, 2)
     no_pivot: bool = False  # create and run only, as are the rest
     new_keyring: bool = True
@@ -124,6 +125,10 @@ class Creation:
         :param wait: PID 1 is to wait for `start`
         """
         # All that can be refused is refused before anything is made.
+        if self.request.notify_socket:
+            from ..notify import extended
+
+            self.spec = extended(self.spec, self.notify_directory)
         host = facts.host(self.spec, self.spec.process)
         placement = driver.place(self.spec, host, self.id, self.request.rootless)
         plan = self._plan(host, placement, console_socket >= 0, wait)
@@ -141,6 +146,8 @@ class Creation:
         store.save(self.root, self.entry)
         store.write_file(f"{self.root}/{self.id}/config.json", self.config)
         self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", directories)
+        if self.request.notify_socket:
+            posix.mkdir(self.notify_directory, 0o755)
         descriptors = {"console": console_socket}
         if wait:
             steps.reach("create.fifo")
@@ -156,6 +163,11 @@ class Creation:
         steps.reach("create.created")
         self.entry = replace(self.entry, creating=False, late=_late(plan))
         store.update(self.root, self.entry)
+
+    @property
+    def notify_directory(self) -> str:
+        """Where the container's socket for sd_notify(3) is."""
+        return f"{self.root}/{self.id}/notify"
 
     def _plan(self, host: Host, placement: driver.Placement, console: bool, wait: bool) -> Plan:
         options = Options(

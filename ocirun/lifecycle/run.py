@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps, store
-from ..errors import ContainerNotFound
+from ..errors import ContainerNotFound, HostError
 from . import foreground
 from .create import PLAIN, Creation, Request, announce, check_terminal, connected, shares_pids
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..errors import Error
+    from ..notify import Notifier
     from ..spec.model import Spec
 
 
@@ -43,15 +44,30 @@ def run(
     creation = Creation(root, id, bundle, request, warn)
     check_terminal(creation.spec.process.terminal, detach, request.console_socket)
     if detach:
-        start(creation)
+        notifier = start(creation)
+        if notifier:
+            _pass_on(notifier, creation.launch.pid)
         return 0
     with foreground.Foreground(subreaper and _leaves_orphans(creation.spec)) as waiter:
         ours, theirs = terminal_pair() if creation.spec.process.terminal else (None, -1)
-        start(creation, theirs, lambda: waiter.attach(ours))
+        notifier = start(creation, theirs, lambda: waiter.attach(ours))
+        if notifier:
+            import _thread
+
+            # systemd may heed the main process alone, so it has to be this one that tells it.
+            _thread.start_new_thread(_pass_on, (notifier, creation.launch.pid))
         code = waiter.wait(creation.launch.pid)
     if not keep:
         _delete(root, creation.entry, warn)
     return code
+
+
+def _pass_on(notifier: Notifier, pid: int) -> None:
+    """To somebody who does not listen: the container runs all the same."""
+    try:
+        notifier.pass_on(pid)
+    except HostError:
+        pass
 
 
 def _leaves_orphans(spec: Spec) -> bool:
@@ -69,8 +85,10 @@ def terminal_pair() -> tuple[_socket.socket, int]:
     return ours, theirs.detach()
 
 
-def start(creation: Creation, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> None:
-    """Make the container and let it run at once, without an exec fifo.
+def start(
+    creation: Creation, console_socket: int = -1, before_exec: Callable[[], None] | None = None
+) -> Notifier | None:
+    """Make the container and let it run at once, without an exec fifo. What is still to be passed on, if anything.
 
     :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any
     :param before_exec: called when the terminal has been sent and nothing has been written to it
@@ -83,7 +101,12 @@ def start(creation: Creation, console_socket: int = -1, before_exec: Callable[[]
     finally:
         if console_socket >= 0:
             posix.close(console_socket)
+    notifier = None
     try:
+        if creation.request.notify_socket:
+            from ..notify import Notifier
+
+            notifier = Notifier(creation.request.notify_socket, creation.notify_directory)
         if before_exec:
             before_exec()
         steps.reach("create.release")
@@ -99,6 +122,7 @@ def start(creation: Creation, console_socket: int = -1, before_exec: Callable[[]
         creation.undo()
         raise
     creation.close()
+    return notifier
 
 
 def _delete(root: str, entry: store.Entry, warn: Callable[[Error], None] | None) -> None:

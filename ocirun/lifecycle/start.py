@@ -10,16 +10,22 @@ from ..errors import Error, HookError, HostError, OperationError, StateError, re
 from ..procfs import is_alive, is_pidfd, open_process
 from .status import CREATED, STOPPED, status_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..notify import Notifier
 
-def start(root: str, id: str) -> None:
+
+def start(root: str, id: str, notify_socket: str = "") -> None:
     """Start a created container. Returns when the program has been executed.
 
+    :param notify_socket: address of who is told that it is ready, sd_notify(3); then also returns only after that
     :raises ContainerNotFound: no such container
     :raises StateError: it is not created
     :raises HookError: a startContainer or poststart hook failed
     :raises OperationError: the program could not be executed
     """
     fd = store.lock(root, id)
+    notifier = None
     try:
         entry = store.load(root, id)
         status = status_of(root, entry)
@@ -27,6 +33,8 @@ def start(root: str, id: str) -> None:
             raise StateError("cannot start a container that has stopped")
         if status != CREATED:
             raise StateError("cannot start an already running container")
+        if notify_socket:
+            notifier = _notifier(root, id, notify_socket)
         _open_the_way(root, entry)
         if "poststart" in entry.hooks:
             steps.reach("start.poststart")
@@ -35,6 +43,16 @@ def start(root: str, id: str) -> None:
             poststart(root, entry)
     finally:
         posix.close(fd)
+    if notifier:
+        notifier.pass_on(entry.pid)
+
+
+def _notifier(root: str, id: str, caller: str) -> Notifier | None:
+    """None for a container whose `create` knew nothing of that."""
+    from ..notify import Notifier
+
+    directory = f"{root}/{id}/notify"
+    return Notifier(caller, directory) if posix.access(directory, posix.F_OK) else None
 
 
 def _open_the_way(root: str, entry: store.Entry) -> None:

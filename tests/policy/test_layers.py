@@ -22,7 +22,8 @@ LAYERS = [
     {"__init__", "api"},
     {"lifecycle", "features"},
     {"launch"},
-    {"store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state", "program", "why"} | {"perform", "netdev"},
+    {"store", "hooks", "console", "seccomp", "bpf", "wire", "steps", "state", "program", "why"}
+    | {"perform", "netdev", "notify"},
     {"cgroup", "facts"},
     {"procfs", "without", "netlink", "_native", "_sys", "_seccomp"},
     {"plan"},

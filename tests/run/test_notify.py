@@ -1,0 +1,126 @@
+"""NOTIFY_SOCKET: what a service in the container tells systemd, sd_notify(3)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import harness
+import pytest
+from harness import Runtime, Workshop
+
+# runc 1.1.5 has neither the barrier nor an end for what never gets ready.
+pytestmark = pytest.mark.ocirun
+
+
+class Caller:
+    """Somebody as systemd is: notes what it is told, and lets the barriers go."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.said: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            data, fds, _, _ = socket.recv_fds(self._socket, 4096, 8)
+            self.said.append(data.decode())
+            for fd in fds:
+                os.close(fd)
+            if data == b"over":
+                return
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+            own.sendto(b"over", self._socket.getsockname())
+        harness.eventually(lambda: "over" in self.said, "the end")
+        self._socket.close()
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return {"env": {**os.environ, "NOTIFY_SOCKET": self.address}}
+
+
+@pytest.fixture(params=["path", "abstract"])
+def caller(scratch: Path, request: pytest.FixtureRequest) -> Iterator[Caller]:
+    made = Caller(str(scratch / "caller") if request.param == "path" else f"@ocirun-test-{os.getpid()}")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_start_waits_until_it_is_ready(runtime: Runtime, bundle: Workshop, caller: Caller, user: int) -> None:
+    """And passes on nothing else."""
+    made = bundle("notify", "STATUS=of no interest\nREADY=1\nMAINPID=1")
+    made.process["user"] = {"uid": user, "gid": user}
+    pid = runtime.created(made, **caller.environment)
+    assert caller.said == []
+    runtime("start", made.id, **caller.environment).ok()
+    assert caller.said == ["READY=1\n", f"MAINPID={pid}\n", "BARRIER=1"]
+    runtime.end(made, pid)
+    assert not (runtime.root / made.id).exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["--detach"]])
+def test_run(runtime: Runtime, bundle: Workshop, caller: Caller, flags: list[str]) -> None:
+    made = bundle("notify", "READY=1")
+    made.write()
+    command = runtime.spawn("run", *flags, "--bundle", str(made.path), made.id, **caller.environment)
+    harness.eventually(lambda: len(caller.said) == 3, "it is ready")
+    pid = runtime.state(made)["pid"]
+    assert caller.said == ["READY=1\n", f"MAINPID={pid}\n", "BARRIER=1"]
+    if flags:
+        command.result().ok()
+        runtime.end(made, pid)
+    else:
+        runtime.kill(made).ok()
+        assert command.result().code == 128 + signal.SIGKILL
+
+
+def test_one_that_never_gets_ready(runtime: Runtime, bundle: Workshop, caller: Caller) -> None:
+    """Is waited for until it ends; other commands need not wait."""
+    made = bundle("pause")
+    pid = runtime.created(made, **caller.environment)
+    command = runtime.spawn("start", made.id, **caller.environment)
+    harness.eventually(lambda: runtime.status(made) == "running", "it runs")
+    assert command.popen.poll() is None
+    runtime.kill(made).ok()
+    command.result().ok()
+    assert caller.said == []
+    harness.reap(pid)
+    runtime.delete(made).ok()
+
+
+def test_what_the_container_has(runtime: Runtime, bundle: Workshop, caller: Caller) -> None:
+    made = bundle("report", "write=/run/notify", "path=/run/notify")
+    made.user_namespace()
+    report = runtime.run(made, **caller.environment).json
+    assert "NOTIFY_SOCKET=/run/notify/notify.sock" in report["env"]
+    assert report["paths"]["/run/notify"]["list"] == ["notify.sock"]
+    assert {"ro", "nosuid", "nodev", "noexec"} <= harness.mounts(report)["/run/notify"].options
+    assert caller.said == []
+
+
+def test_a_container_that_was_created_without(runtime: Runtime, bundle: Workshop, caller: Caller) -> None:
+    made = bundle("pause")
+    pid = runtime.created(made)
+    runtime("start", made.id, **caller.environment).ok()
+    runtime.end(made, pid)
+
+
+def test_nobody_listens(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
+    made = bundle("notify", "READY=1")
+    environment = {"env": {**os.environ, "NOTIFY_SOCKET": str(scratch / "nobody")}}
+    pid = runtime.created(made, **environment)
+    runtime("start", made.id, **environment).failed(f"notify {scratch}/nobody: no such file or directory")
+    assert runtime.status(made) == "running"
+    runtime.end(made, pid)
+    runtime.run(made, "--detach", **environment).ok()
+    runtime.end(made, runtime.state(made)["pid"])
