@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from .plan.build import Plan
     from .plan.ops import Operation
 
-_EPERM, _EAGAIN, _ENOMEM, _EACCES, _EBUSY, _EINVAL, _ENOSPC, _EOPNOTSUPP = 1, 11, 12, 13, 16, 22, 28, 95
+_EPERM, _EAGAIN, _ENOMEM, _EACCES, _EBUSY, _EINVAL, _ENOSPC, _EOPNOTSUPP, _ETOOMANYREFS = (
+    1,
+    11,
+    12,
+    13,
+    16,
+    22,
+    28,
+    95,
+    109,
+)
 _CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SETFCAP = 6, 7, 21, 23, 31
 _SCHED_DEADLINE = SCHEDULER_POLICIES["SCHED_DEADLINE"]
 _REAL_TIME = (SCHEDULER_POLICIES["SCHED_FIFO"], SCHEDULER_POLICIES["SCHED_RR"])
@@ -43,6 +53,8 @@ def explain(operation: Operation, errno: int, plan: Plan) -> str:
         return no_room()
     if errno == _ENOSPC and name in ("unshare", "user_namespace"):
         return _used_up(operation.values[0] if name == "unshare" else _USER)
+    if errno == _ETOOMANYREFS and name == "put_away":
+        return "more sources of bind mounts than RLIMIT_NOFILE allows a root that is not the host's"
     if errno == _EINVAL and name == "unshare":
         return _unknown(operation.values[0])
     if name in _TUNING:

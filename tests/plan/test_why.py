@@ -65,6 +65,12 @@ def explained(
         (USER, 13, {APPARMOR: "1\n"}, "kernel.apparmor_restrict_unprivileged_userns=1"),
         (USER, 1, {SETUP: "1\n", APPARMOR: "0\n"}, ""),
         (USER, 1, {"/proc/self/status": "Seccomp:\t2\nCapEff:\t0\n"}, "a seccomp filter"),
+        (
+            ops.put_away("outer", "", first=0, count=16),
+            109,
+            {},
+            "more sources of bind mounts than RLIMIT_NOFILE allows",
+        ),
         (scheduled(1), 1, {}, "linux.resources.cpu.realtimeRuntime"),
         (scheduled(2), 1, {"/proc/self/status": without(23)}, "lacks CAP_SYS_NICE"),
         (scheduled(2), 1, {"/proc/self/uid_map": "0 1000 1"}, "in a user namespace"),

@@ -86,6 +86,20 @@ def test_with_few_descriptors(
     assert report["rlimits"]["RLIMIT_NOFILE"] == [files, files] or runtime.name == "runc"
 
 
+@pytest.mark.ocirun  # runc asks its parent for one after the other
+def test_for_the_root_of_a_user_namespace(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
+    """What is under way counts for it (unix(7)): as many as RLIMIT_NOFILE are still possible, and the rest is clear."""
+    made = with_mounts(bundle, scratch, 250, "ro")
+    made.namespace("user")
+    one = [{"containerID": 0, "hostID": 0, "size": 1}]
+    made.linux.update(uidMappings=one, gidMappings=one)
+    del made.linux["cgroupsPath"], made.linux["resources"]
+    prefix = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"]
+    runtime.run(made, prefix=[*prefix, "prlimit", "--nofile=256:256"]).ok()
+    result = runtime.run(made, prefix=[*prefix, "prlimit", "--nofile=64:64"])
+    result.failed("/mounts/", "too many references", "more sources of bind mounts than RLIMIT_NOFILE allows")
+
+
 def test_more_than_a_plan_usually_has(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
     """Long lists of everything: mounts, masked and read-only paths."""
     made = with_mounts(bundle, scratch, 10)
