@@ -228,6 +228,7 @@ def mount(
     flags: int = 0,
     propagation: int = 0,
     target_flags: int = 0,
+    slot: int = ops.NO_SLOT,
 ) -> Operation:
     """A new file system."""
     return ops.mount(
@@ -240,7 +241,7 @@ def mount(
         ms_flags=flags,
         propagation=propagation,
         target_flags=target_flags,
-        slot=ops.NO_SLOT,
+        slot=slot,
     )
 
 

@@ -322,6 +322,20 @@ def test_attributes_of_a_mount_that_is_there(rootfs: Path, without: str) -> None
         assert "rw" in driven.mount(f"{rootfs}/mnt").super_options
 
 
+@pytest.mark.parametrize("source", ["/dev/null", "/nonesuch", "tmpfs"])
+@pytest.mark.parametrize("without", ["", OLD])
+def test_only_of_block_devices_the_mount_is_made_before(rootfs: Path, without: str, source: str) -> None:
+    plan = [
+        ops.new_mount("init", "", fstype="tmpfs", source=source, options=("size=16k",), ms_flags=MS_NOSUID, slot=3),
+        *enter(rootfs),
+        mount("tmpfs", "/mnt", "size=16k", source=source, flags=MS_NOSUID, slot=3),
+    ]
+    with Driven(plan, without=without) as driven:
+        found = driven.mount(f"{rootfs}/mnt")
+        assert (found.source, found.options) == (source, {"rw", "nosuid", "relatime"})
+        assert set(driven.descriptors().values()) == {str(rootfs)}
+
+
 @pytest.mark.parametrize("without", ["", OLD])
 def test_remounting_keeps_attributes(rootfs: Path, without: str) -> None:
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_NOSYMFOLLOW | MS_SYNCHRONOUS
