@@ -247,7 +247,7 @@ def test_what_cannot_be_moved(
     refused(runtime, made, host).failed("/linux/netDevices/a~0b: ", "it is the device of /linux/netDevices/eth0")
 
 
-def settled(host: Network) -> tuple[Any, str]:
+def settled(host: Network) -> tuple[Any, list[str]]:
     """eth0 without what passes: lifetimes that run down, the check for duplicates."""
     one = host.device("eth0")
     harness.eventually(lambda: not any("tentative" in info for info in host.device("eth0")["addr_info"]), "checked", 8)
@@ -256,7 +256,7 @@ def settled(host: Network) -> tuple[Any, str]:
         if info["valid_life_time"] <= 1000:
             info["valid_life_time"] = info["preferred_life_time"] = 0
     one["addr_info"].sort(key=lambda info: (info["family"], info["local"]))
-    return one, host.routes()
+    return one, sorted(host.routes().splitlines())
 
 
 @pytest.mark.parametrize("cause", ["address", "second device", "mount", "hook", "init"])
