@@ -192,7 +192,7 @@ def test_everything_before_the_container_runs(runtime: Runtime, bundle: Workshop
     harness.eventually(lambda: not os.path.exists(directory), "the cgroup is removed")
 
 
-@pytest.mark.differs("is from before the fix")
+@pytest.mark.differs("leaves them read-write: they belong to nobody whom it maps")
 def test_the_cgroups_of_a_rootless_container_are_read_only(runtime: Runtime, bundle: Workshop) -> None:
     """CVE-2023-25809: without a cgroup namespace, and with no cgroup of its own, it sees those that its user is in."""
     made = bundle()

@@ -210,7 +210,7 @@ def test_the_same_rootfs_again(runtime: Runtime, bundle: Workshop) -> None:
     assert stat.S_ISREG((made.rootfs / "dev" / "mine").stat().st_mode)
 
 
-@pytest.mark.differs("takes what the directory makes of it")
+@pytest.mark.differs("leaves the special bits out")
 def test_directories_with_a_group_or_an_acl_of_their_own(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     allow(made)

@@ -61,7 +61,7 @@ def test_overlay_of_relative_layers(runtime: Runtime, bundle: Workshop) -> None:
     runtime.run(made).failed("overlay", "no such file or directory")
 
 
-@pytest.mark.differs("sets the mode of the place in any case")
+@pytest.mark.differs("sets the mode of the place in any case", before="1.4")
 def test_a_tmpfs_has_the_mode_of_its_place(runtime: Runtime, bundle: Workshop) -> None:
     """Unless it has one by its options; what has to be made first is 1777."""
     made = bundle()

@@ -194,7 +194,7 @@ def test_the_root_cannot_be_masked(runtime: Runtime, bundle: Workshop, path: str
     runtime.create(made).failed("/linux/maskedPaths/1", "expected a path below the root")
 
 
-@pytest.mark.differs("takes it from its working directory")
+@pytest.mark.differs("takes it from the root")
 @pytest.mark.parametrize("key", ["maskedPaths", "readonlyPaths"])
 @pytest.mark.parametrize("path", ["etc", "", "./etc"])
 def test_relative_ones_are_refused(runtime: Runtime, bundle: Workshop, key: str, path: str) -> None:

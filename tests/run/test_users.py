@@ -144,7 +144,7 @@ def test_ranges_by_newuidmap(users: Runtime, bundle: Workshop, subordinate_ids: 
         refused.failed("/linux/uidMappings/1", "newuidmap", "[300000-365536)")
 
 
-@pytest.mark.differs("has no scheduler")
+@pytest.mark.differs("has no scheduler", before="1.4")
 def test_scheduling_of_another_id_of_the_ranges(users: Runtime, bundle: Workshop, subordinate_ids: None) -> None:
     """It is none of the user's own processes, which alone he may schedule, when it has become that."""
     made = bundle("report")
