@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from ..spec.namespaces import IdMapping
     from .build import Draft
 
-_GROUP = 16  # descriptors open at once for sources of bind mounts
+_GROUP = 16  # descriptors open at once for sources of bind mounts; more where these groups
+_GROUPS = 200  # would be more than the queue of a socket takes (net.core.wmem_default)
 
 _CGROUP_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _CGROUP_ATTRIBUTES = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
@@ -270,8 +271,9 @@ def open_sources(draft: Draft, wishes: Sequence[Wish], every: bool, linux: Linux
     if not every:
         binds = [wish for wish in binds if wish.idmap]
     spaces: dict[tuple[str, str], int] = {}
-    for start in range(0, len(binds), _GROUP):
-        group = binds[start : start + _GROUP]
+    size = max(_GROUP, len(binds) // _GROUPS)
+    for start in range(0, len(binds), size):
+        group = binds[start : start + size]
         for wish in group:
             wish.slot = draft.slot()
             draft.add(
@@ -288,10 +290,10 @@ def open_sources(draft: Draft, wishes: Sequence[Wish], every: bool, linux: Linux
             from . import idmap
 
             idmap.apply(draft, group, spaces, linux, joined)
-        if len(binds) > _GROUP:
+        if len(binds) > size:
             first = group[0]
             draft.add(ops.put_away("outer", first.pointer, first=first.slot, count=group[-1].slot - first.slot + 1))
-            first.fetch = int(start + _GROUP >= len(binds))
+            first.fetch = int(start + size >= len(binds))
 
 
 def attach(

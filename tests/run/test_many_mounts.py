@@ -105,9 +105,9 @@ def test_more_than_a_plan_usually_has(runtime: Runtime, bundle: Workshop, scratc
     made = with_mounts(bundle, scratch, 10)
     made.user_namespace()
     source = scratch / "sources" / "0"
-    for number in range(3000):
+    for number in range(6000):
         made.mount(f"/many/{number % 10}", "bind", str(source), "bind")
         made.linux["maskedPaths"].append(f"/missing/{number}")
         made.linux["readonlyPaths"].append(f"/many/{number % 10}")
     result = runtime.run(made.args("cat", "/proc/self/mountinfo")).ok()
-    assert len(result.out.splitlines()) > 6000
+    assert len(result.out.splitlines()) > 12000
