@@ -19,7 +19,7 @@ def _nothing_left(leftovers: harness.Leftovers) -> None:
     assert os.geteuid() == 0, "these tests need root"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def warm(isolated: None) -> Iterator[Warm]:
     """A pytest that runs other tests with a faulty runtime."""
     with tempfile.TemporaryDirectory(prefix="ocirun-warm-") as scratch:
