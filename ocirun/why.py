@@ -14,17 +14,8 @@ if TYPE_CHECKING:
     from .plan.build import Plan
     from .plan.ops import Operation
 
-_EPERM, _EAGAIN, _ENOMEM, _EACCES, _EBUSY, _EINVAL, _ENOSPC, _EOPNOTSUPP, _ETOOMANYREFS = (
-    1,
-    11,
-    12,
-    13,
-    16,
-    22,
-    28,
-    95,
-    109,
-)
+_EPERM, _EAGAIN, _ENOMEM, _EACCES, _EBUSY, _EINVAL, _ENOSPC = 1, 11, 12, 13, 16, 22, 28
+_EOPNOTSUPP, _ETOOMANYREFS, _EDQUOT = 95, 109, 122
 _CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_SETFCAP = 6, 7, 21, 23, 31
 _SCHED_DEADLINE = SCHEDULER_POLICIES["SCHED_DEADLINE"]
 _REAL_TIME = (SCHEDULER_POLICIES["SCHED_FIFO"], SCHEDULER_POLICIES["SCHED_RR"])
@@ -59,6 +50,8 @@ def explain(operation: Operation, errno: int, plan: Plan) -> str:
         return _unknown(operation.values[0])
     if name in _TUNING:
         return _TUNING[name](operation, errno)
+    if name == "keyring":
+        return _no_keyring(errno)
     if errno not in (_EPERM, _EACCES):
         return ""
     nested = any(op.name in ("unshare", "setns") and _flags(op) & _USER for op in plan.operations)
@@ -77,6 +70,12 @@ def explain(operation: Operation, errno: int, plan: Plan) -> str:
     if name in _PRIVILEGED and not nested and not _has(_CAP_SYS_ADMIN):
         return "the runtime lacks CAP_SYS_ADMIN"
     return ""
+
+
+def _no_keyring(errno: int) -> str:
+    if errno == _EDQUOT:
+        return "sysctl kernel.keys.maxkeys limits the user's keys; --no-new-keyring goes without one"
+    return "seccomp filters of containers often forbid it; --no-new-keyring goes without one"
 
 
 def _flags(operation: Operation) -> int:

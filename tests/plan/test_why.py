@@ -99,6 +99,8 @@ def explained(
         (new("proc"), 1, {"/proc/self/status": "CapEff:\t0\n"}, "lacks CAP_SYS_ADMIN"),
         (new("proc"), 2, {}, ""),
         (ops.clone("outer", "", cgroup_slot=0, procs_slot=1), 11, {}, "pids.max"),
+        (ops.keyring("init", "", name="x"), 1, {}, "--no-new-keyring"),
+        (ops.keyring("init", "", name="x"), 122, {}, "kernel.keys.maxkeys"),
     ],
 )
 def test_explained(

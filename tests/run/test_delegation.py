@@ -123,10 +123,11 @@ def test_a_service_of_systemd(users: Runtime, bundle: Workshop) -> None:
     log.touch()
     log.chmod(0o666)
     script = (
-        "C=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); mkdir $C/me && echo $$ > $C/me/cgroup.procs; "
+        "C=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); mkdir $C/me && echo 0 > $C/me/cgroup.procs; "
         f"{run}; echo $? $(ls -d $C/{made.id})"
     )
-    unit = ["systemd-run", "--quiet", "--pipe", "--wait", f"--uid={user}", "--property=Delegate=yes"]
+    unit = ["systemd-run", "--quiet", "--expand-environment=no", "--pipe", "--wait"]
+    unit += [f"--uid={user}", "--property=Delegate=yes"]
     done = subprocess.run([*unit, "sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "1\n", (done, harness.last(log, "error"))
     assert "fork: Resource temporarily unavailable" in done.stderr

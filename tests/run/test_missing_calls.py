@@ -30,6 +30,10 @@ NEW = [
     "memfd_create",
     "execveat",
     "statx",
+    "getrandom",
+    "prlimit64",
+    "seccomp",
+    "add_key",
 ]
 MOUNTS = ["open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "mount_setattr"]
 HOOKS = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"]
@@ -136,3 +140,12 @@ def test_a_hook_that_fails(runtime: Runtime, bundle: Workshop, number: str) -> N
             result.failed("output: y")
         made.config["hooks"] = {kind: [hook | {"args": ["sh", "-c", "sleep 30"], "timeout": 1}]}
         runtime.run(made, prefix=without(number, NEW)).failed("timeout of 1 s")
+
+
+def test_no_keyring(runtime: Runtime, bundle: Workshop) -> None:
+    """Filters of containers mostly forbid keyctl(2): the flag that does without is named."""
+    made = bundle("true")
+    result = runtime.run(made, prefix=without("EPERM", ["keyctl"])).failed("keyring", "operation not permitted")
+    assert "--no-new-keyring" in result.error or runtime.name == "runc"
+    runtime.run(made, "--no-new-keyring", prefix=without("EPERM", ["keyctl"])).ok()
+    runtime.run(made, prefix=without("ENOSYS", ["keyctl"])).ok()

@@ -394,7 +394,11 @@ def test_no_room_for_a_process(runtime: Runtime, bundle: Workshop, leftovers: ha
             if pids == "own":
                 made.without_namespace("pid")
                 made.without_mount("/proc")
-            runtime.run(made).failed("resource temporarily unavailable", "pids.max")
+            result = runtime.run(made)
+            if pids == "own" and set(harness.cgroup_roots()) == {""}:
+                result.ok()  # to be moved there is allowed on v2, and without a new pid namespace there is a second try
+            else:
+                result.failed("resource temporarily unavailable", "pids.max")
             assert not (above / made.id).exists()
     finally:
         for root in set(harness.cgroup_roots().values()):

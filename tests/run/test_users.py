@@ -343,3 +343,33 @@ def test_networks(users: Runtime, bundle: Workshop, network: str) -> None:
     report = as_user(users, "run", made).json
     assert report["namespaces"]["net"] == os.readlink("/proc/self/ns/net")
     assert ("/sys" in mounts(report)) == (network == "host")
+
+
+@pytest.mark.ocirun
+def test_groups_are_denied(users: Runtime, bundle: Workshop) -> None:
+    """setgroups(2) is off with a single id (user_namespaces(7)): groups cannot be had, and none are forgotten."""
+    made = bundle("true")
+    rootless(made)
+    made.process["user"]["additionalGids"] = [0]
+    as_user(users, "run", made).failed("/process/user/additionalGids", "rootless")
+    made = bundle("pause")
+    rootless(made)
+    as_user(users, "create", made).ok()
+    pid = users("state", made.id, prefix=AS_USER).json["pid"]
+    users("start", made.id, prefix=AS_USER).ok()
+    result = users("exec", "--additional-gids", "0", made.id, "/probe", "true", prefix=AS_USER)
+    result.failed("additionalGids", code=255)
+    users("kill", made.id, "KILL", prefix=AS_USER).ok()
+    assert reap(pid) == 137
+    users("delete", made.id, prefix=AS_USER).ok()
+
+
+@pytest.mark.ocirun
+@pytest.mark.parametrize("who", ["uid", "gid"])
+def test_ids_that_are_not_mapped(users: Runtime, bundle: Workshop, who: str) -> None:
+    made = bundle("true")
+    rootless(made)
+    made.process["user"][who] = 1000
+    result = as_user(users, "run", made).failed("/process/user")
+    assert "1000" in result.error
+    assert not list(users.root.glob("[!@]*"))
