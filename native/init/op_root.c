@@ -28,7 +28,7 @@ int op_enter_root(struct init *init, const struct op_enter_root *op)
 
 /* The mount that the working directory lies on, made private: pivot_root(2) and MS_MOVE refuse a shared parent, and
  * the root's mount must not travel to the peers. Its root is found by going up until mount(2) takes ".". */
-static int make_parent_private(void)
+static int make_parent_private(const struct init *init)
 {
 	int back = open_directory(".", O_PATH);
 	struct stat here, above;
@@ -41,7 +41,8 @@ static int make_parent_private(void)
 		if (r != -EINVAL)
 			break;
 		if (stat(".", &here) < 0 || chdir("..") < 0 || stat(".", &above) < 0) {
-			r = -errno;
+			/* A user namespace whose root may not go there: its mounts are slaves, at most, of the host's. */
+			r = errno == EACCES && init->user_namespace ? 0 : -errno;
 			break;
 		}
 		/* "/" is no mount: whoever put us into a chroot decides what pivot_root will say. */
@@ -119,7 +120,7 @@ static void set_root(struct init *init, int root)
 
 int op_mount_root(struct init *init, const struct op_mount_root *op)
 {
-	int r = make_parent_private();
+	int r = make_parent_private(init);
 
 	if (r < 0)
 		return r;

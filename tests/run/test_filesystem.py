@@ -116,6 +116,23 @@ def test_root_path(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
     assert not list(runtime.root.iterdir())
 
 
+@pytest.mark.differs("looks for the root by its path, from inside")
+def test_root_below_what_the_containers_root_may_not_enter(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
+    made = bundle("pause")
+    made.user_namespace()
+    (scratch / "source").mkdir()
+    (scratch / "source" / "file").write_text("of the host\n")
+    made.mount("/data", "bind", str(scratch / "source"), "bind")
+    made.linux["maskedPaths"] = ["/etc/passwd"]
+    scratch.chmod(0o700)
+    pid = runtime.started(made)
+    report = runtime.probe(made, "path=/data/file", "path=/etc/passwd", "path=/")
+    assert report["paths"]["/data/file"]["content"] == "of the host\n"
+    assert report["paths"]["/etc/passwd"]["content"] == ""
+    assert "probe" in report["paths"]["/"]["list"]
+    assert runtime.end(made, pid) == 137
+
+
 def test_bind_mounts(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
     source = scratch / "source"
     (source / "sub").mkdir(parents=True)
