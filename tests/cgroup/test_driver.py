@@ -132,6 +132,8 @@ def test_limits_of_what_is_not_mounted() -> None:
         driver.place(spec("/a", Resources(pids=Pids(limit=3))), host(devices), "id", "auto")
     assert got.value.pointer == "/linux/resources/pids/limit"
     with pytest.raises(OperationError, match="cannot set devices limit"):  # without it nothing would be denied
+        driver.place(spec("/a"), host(Hierarchy(mountpoint="/p", controllers=("pids",), own="/")), "id", "auto")
+    with pytest.raises(HostError, match="no cgroup hierarchy is mounted"):
         driver.place(spec("/a"), host(), "id", "auto")
 
 
