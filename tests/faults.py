@@ -75,20 +75,30 @@ def leave_out(name: str) -> None:
     Launch.__init__ = reduced  # type: ignore[method-assign]
 
 
-# Properties. What a runtime that ignores one takes instead is no value, as if there were none; where there has to be
-# one, that of this table (of patterns, fnmatch): a value, what makes one of the object that it is in, or ENTRY.
+# Properties. What a runtime that ignores one takes instead is no value, as if there were none; where that is an error,
+# which anybody would notice, it is what this table says (of patterns, fnmatch): a value, what makes one (or none) of
+# the object that it is in, or ENTRY.
 
 Tree = Any
+OTHERS = {  # that take the same other properties
+    "SCHED_OTHER": "SCHED_BATCH",
+    "SCHED_FIFO": "SCHED_RR",
+    "SCHED_RR": "SCHED_FIFO",
+    "MPOL_DEFAULT": "MPOL_LOCAL",
+    "MPOL_LOCAL": "MPOL_DEFAULT",
+    "MPOL_BIND": "MPOL_INTERLEAVE",
+}
 ENTRY = object()  # the whole entry of the list is ignored
 INSTEAD: dict[str, Any] = {
     "/ociVersion": "1.0.2",
     "/process/args": ["/probe"],
     "/process/consoleSize/*": 0,
     "/process/cwd": "/",
+    "/process/capabilities/permitted": lambda sets: sets.get("effective"),
     "/process/rlimits/*/type": ENTRY,
     "/process/rlimits/*/soft": lambda limit: limit["hard"],
     "/process/rlimits/*/hard": lambda limit: limit["soft"],
-    "/process/scheduler/policy": "SCHED_OTHER",
+    "/process/scheduler/policy": lambda one: OTHERS.get(one["policy"], "SCHED_OTHER"),
     "/process/ioPriority/class": lambda one: f"IOPRIO_CLASS_{'IDLE' if one['class'] == 'IOPRIO_CLASS_BE' else 'BE'}",
     "/root/path": "rootfs",
     "/mounts/*/destination": "/mnt",
@@ -100,19 +110,21 @@ INSTEAD: dict[str, Any] = {
     "/linux/devices/*/m??or": 0,
     "/linux/namespaces/*/type": ENTRY,
     "/linux/resources/devices/*/allow": False,
+    "/linux/resources/devices/*/access": "rwm",
     "/linux/resources/pids/limit": -1,
     "/linux/resources/blockIO/*/m??or": 0,
     "/linux/resources/hugepageLimits/*/pageSize": "64KB",
     "/linux/resources/hugepageLimits/*/limit": (1 << 64) - 1,
     "/linux/resources/network/priorities/*/name": "lo",
     "/linux/resources/network/priorities/*/priority": 0,
-    "/linux/seccomp/defaultAction": "SCMP_ACT_ALLOW",
+    "/linux/seccomp/defaultAction": lambda one: f"SCMP_ACT_{'TRACE' if 'defaultErrnoRet' in one else 'ALLOW'}",
     "/linux/seccomp/syscalls/*/names": ["acct"],
-    "/linux/seccomp/syscalls/*/action": "SCMP_ACT_ALLOW",
+    "/linux/seccomp/syscalls/*/action": lambda one: f"SCMP_ACT_{'TRACE' if 'errnoRet' in one else 'ALLOW'}",
     "/linux/seccomp/syscalls/*/args/*/index": 0,
     "/linux/seccomp/syscalls/*/args/*/value": 0,
     "/linux/seccomp/syscalls/*/args/*/op": "SCMP_CMP_EQ",
-    "/linux/memoryPolicy/mode": "MPOL_DEFAULT",
+    "/linux/memoryPolicy/mode": lambda one: OTHERS.get(one["mode"], "MPOL_BIND"),
+    "/linux/memoryPolicy/nodes": lambda one: None if one["mode"] == "MPOL_PREFERRED" else "0",
     "/linux/personality/domain": "LINUX",
 }
 
@@ -152,10 +164,10 @@ def ignoring(pointer: str) -> Callable[[Tree], Tree]:
                 result[key] = [item for item in tree[key] if item != word]
             elif not meant(tree[key]):
                 pass
-            elif instead is None:
-                del result[key]
             else:
                 result[key] = instead(tree) if callable(instead) else instead
+                if result[key] is None:
+                    del result[key]
         return result
 
     last = pointer.rpartition("/")[2]

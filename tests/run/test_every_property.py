@@ -35,10 +35,9 @@ def watchers(kind: str, cell: str) -> list[str]:
 # Of a property that is one of some words, or a list of them, each word (those of seccomp are in tests/seccomp); but for
 # what is done without it too, or is the same as another.
 SAME = {
-    "/process/scheduler/policy": {"SCHED_OTHER", "SCHED_ISO"},  # Linux has never had the second: it is refused
+    "/process/scheduler/policy": {"SCHED_ISO"},  # Linux has never had it: it is refused
     "/linux/devices/*/type": {"u"},
     "/linux/rootfsPropagation": {"slave", "rslave"},
-    "/linux/memoryPolicy/mode": {"MPOL_DEFAULT"},
     "/linux/personality/domain": {"LINUX"},
 }
 VALUES = [
