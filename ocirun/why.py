@@ -4,7 +4,7 @@ place where the runtime itself is. Loaded when one has failed."""
 from __future__ import annotations
 
 from .procfs import read_file
-from .spec.tables import NAMESPACES
+from .spec.tables import CAPABILITIES, NAMESPACES
 from .spec.tuning import SCHEDULER_POLICIES, members
 
 TYPE_CHECKING = False
@@ -30,6 +30,9 @@ _OF_NAMESPACE = {"sysfs": "network", "mqueue": "ipc", "cgroup2": "cgroup", "cgro
 
 def explained(reason: str, operation: Operation, errno: int, plan: Plan) -> str:
     """The reason, and what is behind it, if that is known."""
+    if operation.name == "set_capabilities":
+        for name, number in CAPABILITIES.items():
+            reason = reason.replace(f"capability {number} ", f"{name} ")
     why = explain(operation, errno, plan)
     return f"{reason} ({why})" if why else reason
 

@@ -178,18 +178,30 @@ def _process(process: model.Process, at: str) -> Iterator[Breach]:
     ):
         if id == NO_ID:
             yield pointer, f"expected an id up to {NO_ID - 1}", str(id), ()
-    capabilities = process.capabilities
-    if capabilities is not None and not set(capabilities.effective).issubset(capabilities.permitted):
-        for index, name in enumerate(capabilities.effective):
-            if name in CAPABILITIES and name not in capabilities.permitted:  # capset(2)
-                needs = (f"{at}/capabilities/permitted",)
-                yield f"{at}/capabilities/effective/{index}", "expected a capability that is permitted too", name, needs
+    sets = process.capabilities
+    if sets is not None:
+        # capset(2)
+        yield from _beyond(sets.effective, sets.permitted, f"{at}/capabilities", "effective", "permitted")
+        yield from _beyond(sets.inheritable, sets.bounding, f"{at}/capabilities", "inheritable", "bounding")
     if process.oom_score_adj is not None and not -1000 <= process.oom_score_adj <= 1000:
         yield f"{at}/oomScoreAdj", "expected an integer from -1000 to 1000", str(process.oom_score_adj), ()
     if process.scheduler or process.io_priority or process.exec_cpu_affinity:
         from . import tuning
 
         yield from tuning.of_process(process, at)
+
+
+def _beyond(some: Sequence[str], limit: Sequence[str], at: str, key: str, limiting: str) -> Iterator[Breach]:
+    """Capabilities of a set that are not in the set that limits it; those that nobody knows are in none."""
+    if not set(some).issubset(limit):
+        for index, name in enumerate(some):
+            if name in CAPABILITIES and name not in limit:
+                yield (
+                    f"{at}/{key}/{index}",
+                    f"expected a capability that is in {limiting} too",
+                    name,
+                    (f"{at}/{limiting}",),
+                )
 
 
 # linux.namespaces, and what needs a namespace of its own

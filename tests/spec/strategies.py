@@ -33,7 +33,7 @@ def full() -> Tree:
             "env": ["PATH=/bin", "TERM=xterm"],
             "cwd": "/srv",
             "capabilities": {
-                "bounding": ["CAP_KILL"],
+                "bounding": ["CAP_KILL", "CAP_MKNOD"],
                 "effective": ["CAP_CHOWN"],
                 "inheritable": ["CAP_MKNOD"],
                 "permitted": ["CAP_SETUID", "CAP_CHOWN"],

@@ -65,7 +65,7 @@ def test_values_arrive_as_they_are() -> None:
     assert process.user == model.User(uid=1, gid=2, umask=18, additional_gids=(3, 4), username="someone")
     assert process.rlimits == (model.Rlimit(type="RLIMIT_NOFILE", soft=1024, hard=2048),)
     assert process.capabilities == model.Capabilities(
-        bounding=("CAP_KILL",),
+        bounding=("CAP_KILL", "CAP_MKNOD"),
         effective=("CAP_CHOWN",),
         inheritable=("CAP_MKNOD",),
         permitted=("CAP_SETUID", "CAP_CHOWN"),

@@ -122,7 +122,11 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         ),
         (
             process(capabilities={"effective": ["CAP_FUTURE", "CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"]}),
-            "/process/capabilities/effective/2: expected a capability that is permitted too, found CAP_CHOWN",
+            "/process/capabilities/effective/2: expected a capability that is in permitted too, found CAP_CHOWN",
+        ),
+        (
+            process(capabilities={"bounding": ["CAP_KILL"], "inheritable": ["CAP_KILL", "CAP_CHOWN"]}),
+            "/process/capabilities/inheritable/1: expected a capability that is in bounding too, found CAP_CHOWN",
         ),
         (process(oomScoreAdj=1001), "/process/oomScoreAdj: expected an integer from -1000 to 1000, found 1001"),
         (
@@ -616,7 +620,7 @@ JOINED = {"namespaces": [{"type": "user", "path": "/a"}], "uidMappings": MAPPING
     ("tree", "messages"),
     [
         (
-            process(capabilities={**CAPABILITIES, "bounding": ["CAP_KILL", "CAP_FUTURE"], "ambient": ["kill"]}),
+            process(capabilities={**CAPABILITIES, "bounding": ["CAP_KILL", "CAP_FUTURE", "CAP_CHOWN"], "ambient": ["kill"]}),
             [
                 "/process/capabilities/bounding/1: ignoring an unknown capability, found CAP_FUTURE",
                 "/process/capabilities/ambient/0: ignoring an unknown capability, found kill",
