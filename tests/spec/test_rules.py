@@ -620,7 +620,9 @@ JOINED = {"namespaces": [{"type": "user", "path": "/a"}], "uidMappings": MAPPING
     ("tree", "messages"),
     [
         (
-            process(capabilities={**CAPABILITIES, "bounding": ["CAP_KILL", "CAP_FUTURE", "CAP_CHOWN"], "ambient": ["kill"]}),
+            process(
+                capabilities={**CAPABILITIES, "bounding": ["CAP_KILL", "CAP_FUTURE", "CAP_CHOWN"], "ambient": ["kill"]}
+            ),
             [
                 "/process/capabilities/bounding/1: ignoring an unknown capability, found CAP_FUTURE",
                 "/process/capabilities/ambient/0: ignoring an unknown capability, found kill",
