@@ -95,6 +95,7 @@ INSTEAD: dict[str, Any] = {
     "/process/consoleSize/*": 0,
     "/process/cwd": "/",
     "/process/capabilities/permitted": lambda sets: sets.get("effective"),
+    "/process/capabilities/bounding": lambda sets: sets.get("inheritable"),
     "/process/rlimits/*/type": ENTRY,
     "/process/rlimits/*/soft": lambda limit: limit["hard"],
     "/process/rlimits/*/hard": lambda limit: limit["soft"],
