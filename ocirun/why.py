@@ -55,11 +55,15 @@ def explain(operation: Operation, errno: int, plan: Plan) -> str:
         return _TUNING[name](operation, errno)
     if name == "keyring":
         return _no_keyring(errno)
+    if errno == _EINVAL and name == "bind":
+        return _locked_below(operation)
     if errno not in (_EPERM, _EACCES):
         return ""
     nested = any(op.name in ("unshare", "setns") and _flags(op) & _USER for op in plan.operations)
     if name == "mount" and (nested or _in_user_namespace()):
         return _not_mounted(operation.values[0], plan)
+    if name in ("bind", "setattr") and errno == _EPERM and (nested or _in_user_namespace()):
+        return _locked_attributes(operation)
     if name == "unshare" and nested:
         return _no_user_namespaces()
     if name in ("become_root", "uid_map", "gid_map", "setgroups_deny"):
@@ -181,6 +185,24 @@ def _not_mounted(fstype: str, plan: Plan) -> str:
             f" runtime sees, here {covered}: have the container around it not mask {place}, or bind {place}"
         )
     return _no_user_namespaces()
+
+
+def _locked_below(operation: Operation) -> str:
+    """mount_namespaces(7): mounts that came with a user namespace stay together."""
+    values = operation.fields()
+    covered = "" if values["recursive"] else _covered(values["source"].rstrip("/"))
+    if covered:
+        return (
+            f'{covered} is mounted below it, which "bind" may not uncover in a user namespace: "rbind" takes it along'
+        )
+    return ""
+
+
+def _locked_attributes(operation: Operation) -> str:
+    values = operation.fields()
+    if any(values.get(key) for key in ("attr_set", "attr_clear", "rec_set", "rec_clear")):
+        return "a user namespace may not change access times, or take restrictions away, of a mount that came with it"
+    return ""
 
 
 def _covered(place: str) -> str:

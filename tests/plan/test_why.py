@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocirun import why
-from ocirun.plan import ops, parent
+from ocirun.plan import ops, parent, tables
 from ocirun.plan.build import Plan
 from ocirun.plan.ops import Operation
 from ocirun.spec.tables import NAMESPACES
@@ -23,6 +23,12 @@ def new(fstype: str) -> Operation:
     return ops.mount(
         "init", "", fstype=fstype, source="", target="/x", options=(), ms_flags=0, propagation=0, target_flags=0, slot=0
     )
+
+
+def bound(source: str, recursive: int, clear: int = 0) -> Operation:
+    changes = dict.fromkeys(("attr_set", "rec_set", "rec_clear", "propagation", "target_flags"), 0)
+    changes["attr_clear"] = clear
+    return ops.bind("init", "", source=source, slot=0, recursive=recursive, target="/x", **changes)
 
 
 def mapping(uids: str, gids: str) -> Operation:
@@ -71,6 +77,14 @@ def explained(
             {},
             "more sources of bind mounts than RLIMIT_NOFILE allows",
         ),
+        (
+            bound("/proc/", 0),
+            22,
+            {"/proc/self/mountinfo": MASKED},
+            '/proc/fs is mounted below it, which "bind" may not',
+        ),
+        (bound("/proc", 1), 22, {"/proc/self/mountinfo": MASKED}, ""),
+        (bound("/proc", 0), 22, {}, ""),
         (scheduled(1), 1, {}, "linux.resources.cpu.realtimeRuntime"),
         (scheduled(2), 1, {"/proc/self/status": without(23)}, "lacks CAP_SYS_NICE"),
         (scheduled(2), 1, {"/proc/self/uid_map": "0 1000 1"}, "in a user namespace"),
@@ -134,6 +148,8 @@ def test_explained(
             {"/proc/self/gid_map": "0 0 1"},
             "/linux/gidMappings/1: 5 to 11 are not all mapped in the caller's own user namespace",
         ),
+        (bound("/x", 0, tables.ATTR_NOSUID), (), {}, "take restrictions away, of a mount that came with it"),
+        (bound("/x", 0), (), {}, ""),
         (parent.uid_map("", text="0 1000 1\n"), (), {"/proc/self/status": without(7)}, "lacks CAP_SETUID"),
         (parent.gid_map("", text="0 1000 1\n"), (), {"/proc/self/status": without(6)}, "lacks CAP_SETGID"),
         (parent.uid_map("", text="1 2 3\n0 0 1\n"), (), {"/proc/self/status": without(31)}, "lacks CAP_SETFCAP"),

@@ -118,3 +118,23 @@ def test_what_only_the_newer_call_can_do(
     result = runtime.run(made, prefix=without(answer, "mount_setattr"))
     result.failed("/mounts/6: bind", "recursive mount attributes need mount_setattr(2) (Linux 5.12)")
     assert not list(runtime.root.iterdir())
+
+
+def test_what_is_below_a_source(runtime: Runtime, bundle: Workshop, source: Path) -> None:
+    """mount(2) may not uncover it in a user namespace, and says no more than EINVAL."""
+    made = bundle("true")
+    made.user_namespace()
+    made.mount("/data", "bind", str(source), "bind")
+    runtime.run(made).ok()
+    result = runtime.run(made, prefix=without("ENOSYS", "open_tree"))
+    result.failed("/mounts/6: bind", "invalid argument", f'{source}/sub is mounted below it, which "bind" may not')
+
+
+@pytest.mark.parametrize("option", ["suid", "noatime"])
+def test_what_is_locked(runtime: Runtime, bundle: Workshop, source: Path, option: str) -> None:
+    made = bundle("true")
+    made.user_namespace()
+    made.mount("/data", "bind", str(source), "rbind", option)
+    runtime.run(made).ok()
+    result = runtime.run(made, prefix=without("ENOSYS", "open_tree"))
+    result.failed("/mounts/6: bind", "operation not permitted", "a user namespace may not change access times, or take")
