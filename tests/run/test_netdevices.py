@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -322,3 +323,44 @@ def test_its_name_is_taken_meanwhile(runtime: Runtime, bundle: Workshop, host: N
     (back,) = host.names() - {"lo", "eth0", "eth1", "peer0", "peer1", "thief"}
     assert host.device(back)["address"] == mac and addresses(host.device(back)) == ["10.1.0.1/24"]
     assert back == "inside" if name == "inside" else back.startswith("dev")
+
+
+PROGRAM = """
+import asyncio, sys, threading
+sys.path.insert(0, sys.argv[1])
+import ocirun
+
+async def main():
+    return ocirun.Runtime(root=sys.argv[2]).create(sys.argv[3], sys.argv[4])
+
+container = asyncio.run(main())
+assert not any(name.startswith("pyroute2") for name in sys.modules)
+import pyroute2
+pyroute2.IPRoute().close()
+container.delete(force=True)
+"""
+
+
+def test_in_a_program_with_an_event_loop(runtime: Runtime, bundle: Workshop, host: Network) -> None:
+    """The library blocks a loop, but needs none of its own, and leaves pyroute2 to who imports it."""
+    made = bundle("pause")
+    made.linux["netDevices"] = {"eth0": {}}
+    made.write()
+    words = (str(harness.PACKAGES), str(runtime.root), made.id, str(made.path))
+    command = [*host.prefix, sys.executable, "-c", PROGRAM, *words]
+    said = made.path / "said"  # a file, since the container has it open too
+    with said.open("w") as file:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=60)
+    assert result.returncode == 0, said.read_text()
+    assert "eth0" not in host.names()
+
+
+def test_without_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ocirun import netlink
+    from ocirun.errors import HostError
+
+    monkeypatch.setattr("importlib.machinery.PathFinder.find_spec", lambda *_: None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(HostError, match="the Python package pyroute2 is needed"):
+        netlink.Netlink(0)
