@@ -143,6 +143,11 @@ class Wish:
         filled = self.fstype == "tmpfs" or (self.target == "/dev" and self.fstype != "bind")
         return filled and bool(self.flags & MS_RDONLY)
 
+    @property
+    def first_flags(self) -> int:
+        """The flags until then."""
+        return self.flags & ~MS_RDONLY if self.late_readonly else self.flags
+
 
 def clean(path: str) -> str:
     """An absolute path without ".", ".." and doubled slashes, by its text alone."""
@@ -253,7 +258,7 @@ def make_from_devices(draft: Draft, wishes: Sequence[Wish]) -> None:
                     fstype=wish.fstype,
                     source=wish.source,
                     options=tuple(wish.data),
-                    ms_flags=wish.flags & ~MS_RDONLY if wish.late_readonly else wish.flags,
+                    ms_flags=wish.first_flags,
                     slot=wish.slot,
                 )
             )
@@ -306,7 +311,8 @@ def attach(
         if wish.flags & MS_REMOUNT:
             if wish.fstype != "bind":
                 _file_system(draft, wish, wish.fstype)
-            _change(draft, wish, wish.attr_set, wish.attr_clear, propagation=wish.propagation)
+            if wish.attr_set or wish.attr_clear or wish.propagation:
+                _change(draft, wish, wish.attr_set, wish.attr_clear, propagation=wish.propagation)
         elif wish.fstype == "bind":
             _bind(draft, wish, wish.source, wish.target, wish.attr_set)
         elif wish.fstype == "cgroup" and host.unified:
@@ -357,7 +363,7 @@ def _file_system(draft: Draft, wish: Wish, fstype: str) -> None:
             source=wish.source or "none",
             target=wish.target,
             options=tuple(wish.data),
-            ms_flags=wish.flags & ~MS_RDONLY if wish.late_readonly else wish.flags,
+            ms_flags=wish.first_flags,
             propagation=0 if wish.flags & MS_REMOUNT else wish.propagation,
             target_flags=target_flags,
             slot=wish.slot,

@@ -30,7 +30,9 @@ from ocirun.plan import parent, tables
 from ocirun.plan.build import Options, build
 from ocirun.plan.encode import encode
 from ocirun.plan.execute import build_exec
+from ocirun.plan.ops import NO_SLOT
 from ocirun.plan.process import environment
+from ocirun.plan.show import describe
 from ocirun.record import replace
 from ocirun.spec.devices import Device, NetDevice
 from ocirun.spec.model import Capabilities, Hook, Hooks, Mount, Namespace, Process, Rlimit, Root, Spec, User
@@ -328,6 +330,29 @@ def test_propagation_without_pivot_root(propagation: str | None) -> None:
     else:
         with pytest.raises(ConfigError, match=r"/linux/rootfsPropagation: .* not safe without pivot_root"):
             plan_of(spec, no_pivot=True)
+
+
+def test_remount() -> None:
+    """The file system by mount(2), the mount's attributes by themselves; only what there is to do."""
+    plan = plan_of(with_mounts(Mount(destination="/a", type="tmpfs", options=("remount", "size=1m", "nosuid"))))
+    (mount,), (changed,) = named(plan, "mount"), named(plan, "setattr")
+    assert describe(mount) == "remount /a (nosuid,size=1m)"
+    assert describe(changed) == "make the mount on /a nosuid"
+    plan = plan_of(with_mounts(Mount(destination="/", options=("remount", "bind", "rro"))))
+    assert [describe(operation) for operation in named(plan, "setattr")] == ["make the mount on / rro"]
+    assert not named(plan, "mount")
+
+
+def test_file_systems_of_devices_are_made_before_the_cgroup() -> None:
+    disk = Mount(destination="/a", type="ext4", source="/dev/sda", options=("ro", "commit=5,noload"))
+    spec = replace(spec_of("usual"), mounts=(disk, Mount(destination="/b", type="tmpfs", source="tmpfs")))
+    plan = plan_of(spec)
+    (made,) = named(plan, "new_mount")
+    assert describe(made) == "mount ext4 from /dev/sda (ro,commit=5,noload)"
+    assert position(plan, "new_mount") < position(plan, "join_cgroup")
+    slots = [operation.fields()["slot"] for operation in named(plan, "mount")]
+    assert slots == [made.fields()["slot"], NO_SLOT]
+    assert not named(plan_of(replace(spec_of("own-id"), mounts=(disk,)), ORDINARY), "new_mount")
 
 
 def test_options_of_a_file_system() -> None:
