@@ -63,6 +63,11 @@ def command(argv: list[str]) -> int:
         return _run(call)
     except (KeyboardInterrupt, BrokenPipeError):
         raise
+    except Error as error:
+        from .report import fatal
+
+        fatal(call, str(error))
+        return _FAILED.get(call.command, 1)
     except Exception as error:
         from .report import bug
 
@@ -74,10 +79,16 @@ def out(text: str) -> None:
     """Write text to standard output, whole.
 
     :raises BrokenPipeError: nobody reads it
+    :raises Error: it cannot be written
     """
     data = text.encode("utf-8", "surrogateescape")
-    while data:
-        data = data[posix.write(1, data) :]
+    try:
+        while data:
+            data = data[posix.write(1, data) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Error(f"write /dev/stdout: {reason_of(error.errno or 0)}") from None
 
 
 def _name(call: Call) -> str:

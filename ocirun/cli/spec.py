@@ -34,9 +34,12 @@ def run(call: Call) -> int:
         raise Error("File config.json exists. Remove it first") from None
     except OSError as error:
         raise Error(f"open {path}: {reason_of(error.errno or 0)}") from None
+    data = text.encode()
     try:
-        posix.write(fd, text.encode())
+        while data:
+            data = data[posix.write(fd, data) :]
     except OSError as error:
+        posix.unlink("config.json")  # half of it would only be in the way
         raise Error(f"write {path}: {reason_of(error.errno or 0)}") from None
     finally:
         posix.close(fd)

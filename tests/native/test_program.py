@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import posix
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ocirun import launch, program
+from ocirun import launch, procfs, program
 
 
 @pytest.fixture
@@ -55,6 +58,88 @@ def test_the_next_way_when_one_is_refused(source: int, tmp_path: Path, monkeypat
     fd = program.sealed_copy(source, str(tmp_path))
     assert os.readlink(f"/proc/self/fd/{fd}").startswith(str(tmp_path))
     os.close(fd)
+
+
+def test_a_file_system_without_unnamed_files(source: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """overlayfs before Linux 6.3: the file has a name for a moment."""
+    real = posix.open
+
+    def refuse(path: str, flags: int, *more: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "")
+        return real(path, flags, *more)
+
+    monkeypatch.setattr(posix, "open", refuse)
+    monkeypatch.setattr(program, "WAYS", (program.WAYS[-1],))
+    fd = program.sealed_copy(source, str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    assert os.waitpid(program.execute(fd, (b"true",), {}, (0, 1, 2), 3, ()), 0)[1] == 0
+    os.close(fd)
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a filter that answers EPERM to clone3(2)."""
+
+    def refuse(*arguments: object, **options: object) -> int:
+        raise PermissionError(1, "")
+
+    monkeypatch.setattr(posix, "posix_spawn", refuse)
+
+
+def test_by_fork(forked: None, tmp_path: Path) -> None:
+    """As posix_spawn(3) would: descriptors, group, signals, environment."""
+    out = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        pid = program.spawn(
+            "/bin/sh",
+            ("sh", "-c", "echo $V; ls /proc/$$/fd; grep -E 'SigBlk|SigIgn' /proc/$$/status; ps -o pgid= $$"),
+            {"V": "value", "PATH": "/usr/bin:/bin"},
+            file_actions=[(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 9)],
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(out)
+    value, *fds, blocked, ignored, group = (tmp_path / "out").read_text().split("\n")[:-1]
+    assert value == "value"
+    assert {"0", "1", "2", "9"} <= set(fds)
+    assert int(blocked.split()[1], 16) == int(ignored.split()[1], 16) == 0
+    assert int(group) == pid
+
+
+def test_what_cannot_be_executed_by_fork(forked: None, tmp_path: Path) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    with pytest.raises(FileNotFoundError):
+        program.spawn(str(tmp_path / "nothing"), ("x",), {})
+    (tmp_path / "data").write_text("")
+    with pytest.raises(PermissionError):
+        program.spawn(str(tmp_path / "data"), ("x",), {})
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_waiting_without_pidfds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int:
+        raise PermissionError(1, "")
+
+    monkeypatch.setattr(posix, "pidfd_open", refuse)
+    with subprocess.Popen(["sleep", "100"]) as sleeper:
+        process = procfs.open_process(sleeper.pid)
+        assert not procfs.is_pidfd(process)
+        assert not procfs.wait_for_end(process, 20)
+        procfs.send_signal(process, sleeper.pid, signal.SIGKILL)
+        assert procfs.wait_for_end(process, 5000), "a zombie has ended"
+        sleeper.wait()
+        assert procfs.wait_for_end(process, None), "and so has who is gone"
+        os.close(process)
+    with pytest.raises(ProcessLookupError):
+        procfs.open_process(sleeper.pid)
 
 
 def test_nothing_is_left_open_by_a_refusal(source: int) -> None:

@@ -113,7 +113,7 @@ def test_root(runtime: Runtime, bundle: Workshop, calls: list[str], number: str)
     life(runtime, made, without(number, calls))
 
 
-@pytest.mark.parametrize(("calls", "number"), WITHHELD)
+@pytest.mark.parametrize(("calls", "number"), [one for one in WITHHELD if one.values[1] == "ENOSYS" or len(one.values[0]) > 1])
 def test_an_ordinary_user(runtime: Runtime, bundle: Workshop, calls: list[str], number: str) -> None:
     own(runtime)
     made = hooks(all_kinds(bundle("report", "tree=/dev", "write=/dev/null", "write=/etc", "write=/etc/one")))

@@ -154,6 +154,31 @@ def test_a_full_disk(runtime: Runtime, bundle: Workshop, filled: Path) -> None:
     runtime.run(other).ok()
 
 
+@pytest.mark.ocirun
+@pytest.mark.parametrize("room", [0, 1000])
+def test_a_full_disk_for_spec(runtime: Runtime, filled: Path, room: int) -> None:
+    filler = fill(filled)
+    os.truncate(filler, filler.stat().st_size - room)
+    if room:  # tmpfs gives whole pages: have all but one
+        os.truncate(filler, filler.stat().st_size - 4096 + 1)
+    result = runtime("spec", "--bundle", str(filled))
+    if result.code:
+        result.failed("no space left on device", "config.json")
+        assert os.listdir(filled) == ["filler"], "nothing, rather than a half"
+
+
+@pytest.mark.ocirun
+@pytest.mark.parametrize("words", [["list"], ["features"], ["--version"], ["--help"], ["state"]], ids=" ".join)
+def test_a_full_disk_for_the_output(runtime: Runtime, bundle: Workshop, words: list[str]) -> None:
+    made = bundle("pause")
+    pid = runtime.created(made)
+    with open("/dev/full", "wb") as full:
+        running = runtime.spawn(*words, *([made.id] if words == ["state"] else []), stdout=full)
+        running.result().failed("write /dev/stdout: no space left on device")
+    runtime("delete", "--force", made.id).ok()
+    assert reap(pid) == 137
+
+
 def test_no_inodes_left(runtime: Runtime, bundle: Workshop, filled: Path) -> None:
     harness.mount("tmpfs", str(filled), "tmpfs", MS_REMOUNT, "nr_inodes=3")
     runtime.root = filled / "root"
