@@ -45,6 +45,8 @@ WITHHELD = [
     for name, calls in ({name: [name] for name in NEW} | TOGETHER).items()
     for number in FORBIDDEN
 ]
+# Both answers are the same to us: for users one of them is enough where a call is missing alone.
+WITHHELD_FROM_USERS = [one for one in WITHHELD if one.values[1] == "ENOSYS" or len(one.values[0]) > 1]
 
 
 def without(number: str, calls: list[str]) -> list[str]:
@@ -113,7 +115,7 @@ def test_root(runtime: Runtime, bundle: Workshop, calls: list[str], number: str)
     life(runtime, made, without(number, calls))
 
 
-@pytest.mark.parametrize(("calls", "number"), [one for one in WITHHELD if one.values[1] == "ENOSYS" or len(one.values[0]) > 1])
+@pytest.mark.parametrize(("calls", "number"), WITHHELD_FROM_USERS)
 def test_an_ordinary_user(runtime: Runtime, bundle: Workshop, calls: list[str], number: str) -> None:
     own(runtime)
     made = hooks(all_kinds(bundle("report", "tree=/dev", "write=/dev/null", "write=/etc", "write=/etc/one")))
