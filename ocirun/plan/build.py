@@ -416,15 +416,16 @@ def _timeout(hook: Hook) -> int:
 
 
 def _init_hook(kind: str, number: int, hook: Hook, spec: Spec, state: tuple[str, str]) -> Operation:
-    """One without an environment gets that of the container's process, as with runc; HOME once there is a user."""
+    """A startContainer hook without an environment gets that of the container's process, as with runc."""
+    inherits = hook.env is None and kind == "startContainer"
     return ops.hook(
         "init",
         f"/hooks/{kind}/{number}",
         kind=kind,
         path=hook.path,
         args=hook.args or (hook.path,),
-        env=process.environment(spec.process.env) if hook.env is None else hook.env,
-        home=int(hook.env is None and kind == "startContainer"),
+        env=process.environment(spec.process.env) if inherits else hook.env or (),
+        home=int(inherits),
         timeout=_timeout(hook),
         state_head=state[0],
         state_tail=state[1],

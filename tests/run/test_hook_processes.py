@@ -16,8 +16,6 @@ import pytest
 from harness import Bundle, Runtime, Workshop, files, passing
 from hooks_of_tests import KINDS, OF_THE_RUNTIME, hook, shell, writable
 
-POSTSTART = pytest.mark.differs("runs poststart hooks at the end of create", before="1.5")
-
 
 def reporting(made: Bundle, *words: str, **more: Any) -> None:
     """The probe as a hook of every kind, which writes down what it finds."""
@@ -98,7 +96,8 @@ def test_environment(runtime: Runtime, bundle: Workshop) -> None:
     reporting(made)
     life(runtime, made)
     for kind, report in reports(made).items():
-        assert report["env"] == [], kind
+        if runtime.name != "runc" or kind != "startContainer":  # runc takes an empty one for none
+            assert report["env"] == [], kind
     odd = ["A=1", "B=x=y\nz", "C=", "=D"]
     for kind in KINDS:
         made.config["hooks"][kind][0]["env"] = odd
@@ -107,8 +106,9 @@ def test_environment(runtime: Runtime, bundle: Workshop) -> None:
         assert report["env"] == odd, kind
 
 
+@pytest.mark.differs("has the container's environment for createContainer hooks, too", before="1.4")
 def test_without_env_it_is_inherited(runtime: Runtime, bundle: Workshop) -> None:
-    """Hooks of the runtime get its environment, those in the container what the container's process gets."""
+    """Hooks of the runtime get its environment, startContainer hooks what the container's process gets."""
     made = bundle("pause")
     reporting(made)
     for kind in KINDS:
@@ -118,9 +118,10 @@ def test_without_env_it_is_inherited(runtime: Runtime, bundle: Workshop) -> None
     for kind, report in reports(made).items():
         if kind in OF_THE_RUNTIME:
             assert "OF=runtime" in report["env"], kind
+        elif kind == "startContainer":
+            assert report["env"] == ["PATH=/bin:/", "OF=container", "HOME=/root"]
         else:
-            home = ["HOME=/root"] if kind == "startContainer" else []  # there is no user before
-            assert [one for one in report["env"] if "LIBCONTAINER" not in one] == ["PATH=/bin:/", "OF=container", *home]
+            assert report["env"] == []
 
 
 def test_working_directories(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
@@ -213,7 +214,7 @@ def test_what_cannot_be_executed(runtime: Runtime, bundle: Workshop, kind: str) 
                 assert reason in result.ok().warning, name
                 assert f"/hooks/poststop/0: run poststop hook {one['path']}" in result.warning
         elif runtime.name == "runc" and kind == "startContainer":
-            assert result.code == 1
+            assert result.code != 0
         else:
             result.failed(reason)
             if runtime.name != "runc":
@@ -283,13 +284,8 @@ def test_who_leaves_the_group_survives_its_timeout(runtime: Runtime, bundle: Wor
     assert not any("sleep 1003" in line for line in lines)
 
 
-EARLY = pytest.mark.differs("the container does not exist yet for `state`")
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param("prestart", marks=EARLY), pytest.param("createRuntime", marks=EARLY), "createContainer", "poststart"],
-)
+@pytest.mark.ocirun  # runc's `state` knows nothing of the container yet, or only by chance
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer", "poststart"])
 def test_a_hook_asks_the_runtime(runtime: Runtime, bundle: Workshop, kind: str) -> None:
     """`state` of the container answers a hook that its own command waits for."""
     made = bundle("pause")
@@ -301,7 +297,6 @@ def test_a_hook_asks_the_runtime(runtime: Runtime, bundle: Workshop, kind: str) 
     runtime.end(made, pid)
 
 
-@POSTSTART
 def test_limits_of_the_runtime(runtime: Runtime, bundle: Workshop) -> None:
     """Hooks of the runtime have its limits and oom score, not the container's."""
     made = bundle("pause")

@@ -17,7 +17,7 @@ import harness
 import pytest
 from harness import Bundle, Network, Result, Runtime, Workshop, device, devices
 
-pytestmark = pytest.mark.ocirun  # runc 1.1 is older than the property, and ignores it
+SINCE_1_4 = pytest.mark.differs("is older than the property, and ignores it", before="1.4")
 
 
 def within(pid: int) -> tuple[str, ...]:
@@ -70,6 +70,7 @@ def full(host: Network) -> None:
     host.ip("-6 route add fd77::/64 via fd00::9")
 
 
+@pytest.mark.differs("sets the device down first, which costs it its IPv6 addresses")
 def test_moved_with_its_addresses(runtime: Runtime, bundle: Workshop, host: Network) -> None:
     """Permanent global addresses, MTU and MAC are kept, and it is up; the host does not have it meanwhile."""
     full(host)
@@ -94,6 +95,7 @@ def test_moved_with_its_addresses(runtime: Runtime, bundle: Workshop, host: Netw
     assert host.names() == {"lo", "eth1", "peer1"}, "a virtual device ends with its namespace"
 
 
+@pytest.mark.differs("does not find a device again whose name the kernel has completed")
 def test_renamed(runtime: Runtime, bundle: Workshop, host: Network) -> None:
     """Also to the name of another one, and to a name that the kernel completes."""
     host.ip("address add 10.1.0.1/24 dev eth0 label eth0:0")
@@ -120,6 +122,7 @@ def test_renamed(runtime: Runtime, bundle: Workshop, host: Network) -> None:
     runtime.end(made, pid)
 
 
+@pytest.mark.differs("wants the alternative name to be the name")
 def test_by_another_name(runtime: Runtime, bundle: Workshop, host: Network) -> None:
     """An alternative name finds the device, and does not become its name."""
     host.ip("link property add dev eth0 altname a-long-name-of-the-device")
@@ -131,6 +134,7 @@ def test_by_another_name(runtime: Runtime, bundle: Workshop, host: Network) -> N
     runtime.end(made, pid)
 
 
+@SINCE_1_4
 def test_into_a_joined_namespace_that_outlives_the_container(
     runtime: Runtime, bundle: Workshop, host: Network, network: Callable[[str], Network]
 ) -> None:
@@ -147,6 +151,7 @@ def test_into_a_joined_namespace_that_outlives_the_container(
     assert host.names() == {"lo", "eth1", "peer0", "peer1"}
 
 
+@SINCE_1_4
 def test_in_a_user_namespace(runtime: Runtime, bundle: Workshop, host: Network) -> None:
     host.ip("address add 10.1.0.1/24 dev eth0")
     made = bundle("pause")
@@ -157,6 +162,7 @@ def test_in_a_user_namespace(runtime: Runtime, bundle: Workshop, host: Network) 
     runtime.end(made, pid)
 
 
+@SINCE_1_4
 @pytest.mark.parametrize("kind", ["veth", "dummy"])
 def test_kinds(runtime: Runtime, bundle: Workshop, host: Network, kind: str) -> None:
     """What the kernel has of devices that need no other."""
@@ -170,6 +176,7 @@ def test_kinds(runtime: Runtime, bundle: Workshop, host: Network, kind: str) -> 
     runtime.end(made, pid)
 
 
+@SINCE_1_4
 def test_a_physical_device_comes_home(runtime: Runtime, bundle: Workshop) -> None:
     """By the kernel's hand, when the container's namespace ends, under the name that it has by then."""
     name = os.environ.get("OCIRUN_TEST_NETWORK_DEVICE")
@@ -186,6 +193,7 @@ def test_a_physical_device_comes_home(runtime: Runtime, bundle: Workshop) -> Non
     subprocess.run(["ip", "link", "set", "inside", "name", name], check=True)
 
 
+@SINCE_1_4
 def test_hooks_find_it(runtime: Runtime, bundle: Workshop, host: Network) -> None:
     """Of the kinds before pivot_root: by pid or in the namespace."""
     made = bundle("true")
@@ -210,6 +218,7 @@ def refused(runtime: Runtime, made: Bundle, host: Network) -> Result:
     return result
 
 
+@pytest.mark.ocirun
 def test_what_cannot_be_moved(
     runtime: Runtime, bundle: Workshop, host: Network, network: Callable[[str], Network], scratch: Path
 ) -> None:
@@ -260,6 +269,7 @@ def settled(host: Network) -> tuple[Any, list[str]]:
     return one, sorted(host.routes().splitlines())
 
 
+@pytest.mark.ocirun  # runc leaves the devices to the namespace when it fails
 @pytest.mark.parametrize("cause", ["address", "second device", "mount", "hook", "init"])
 def test_a_failure_gives_everything_back(
     runtime: Runtime, bundle: Workshop, host: Network, network: Callable[[str], Network], cause: str
@@ -296,6 +306,7 @@ def test_a_failure_gives_everything_back(
     assert host.device("eth1")
 
 
+@pytest.mark.ocirun  # runc leaves the devices to the namespace when it fails
 def test_a_port_of_a_bridge_is_one_again(runtime: Runtime, bundle: Workshop, host: Network) -> None:
     host.ip("link add br0 type bridge")
     host.ip("link set eth0 master br0 up")
@@ -307,6 +318,7 @@ def test_a_port_of_a_bridge_is_one_again(runtime: Runtime, bundle: Workshop, hos
     assert one["master"] == "br0" and "UP" in one["flags"]
 
 
+@pytest.mark.differs("leaves the devices to the namespace when it fails")
 @pytest.mark.parametrize("name", ["eth0", "inside"])
 def test_its_name_is_taken_meanwhile(runtime: Runtime, bundle: Workshop, host: Network, name: str) -> None:
     """Then it comes back under the one that it had in the container, or that the kernel finds."""
@@ -341,6 +353,7 @@ container.delete(force=True)
 """
 
 
+@pytest.mark.ocirun
 def test_in_a_program_with_an_event_loop(runtime: Runtime, bundle: Workshop, host: Network) -> None:
     """The library blocks a loop, but needs none of its own, and leaves pyroute2 to who imports it."""
     made = bundle("pause")
@@ -355,6 +368,7 @@ def test_in_a_program_with_an_event_loop(runtime: Runtime, bundle: Workshop, hos
     assert "eth0" not in host.names()
 
 
+@pytest.mark.ocirun
 def test_without_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
     from ocirun import netlink
     from ocirun.errors import HostError
