@@ -170,8 +170,8 @@ def test_too_much(runtime: Runtime, bundle: Workshop, kind: str) -> None:
     if kind == "environment":
         made.process["env"] = [f"V{number}={'x' * 1000}" for number in range(3000)]
     result = runtime.run(made)
-    assert result.code == 1
-    assert "argument list too long" in (result.error or result.err)  # of runc 1.1.5, PID 1 says it
+    assert result.code == 1 or (runtime.name, result.code) == ("runc", 255)
+    assert "argument list too long" in (result.error or result.err)  # of runc, PID 1 says it
     assert len(result.error) < 1000
     if runtime.name != "runc":
         assert "/process/args" in result.error

@@ -73,7 +73,7 @@ def test_no_containers_on_a_readonly_run(runtime: Runtime) -> None:
     without_root(runtime, "state", "nobody", prefix=prefix).failed("container does not exist")
 
 
-@pytest.mark.ocirun  # runc's delete succeeds and leaves the directory
+@pytest.mark.ocirun  # 1.1.5's delete succeeds and leaves the directory
 def test_a_readonly_root_directory(runtime: Runtime, bundle: Workshop) -> None:
     """What is there can be looked at, and ends; what would have to be written is refused."""
     made, other = bundle("pause"), bundle("true")
@@ -133,7 +133,7 @@ def test_a_damaged_state_file(runtime: Runtime, bundle: Workshop, text: str) -> 
 # A full disk
 
 
-@pytest.mark.ocirun  # runc leaves processes and cgroups behind
+@pytest.mark.ocirun  # 1.1.5 leaves processes and cgroups behind
 def test_a_full_disk(runtime: Runtime, bundle: Workshop, filled: Path) -> None:
     runtime.root = filled / "root"
     waiting, running, other = bundle("pause"), bundle("pause"), bundle("true")
