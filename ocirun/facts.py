@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from .host import Hierarchy, Host
+from .host import EVERY_CAPABILITY, Hierarchy, Host
 from .procfs import NAMESPACE_FILES, read_file
 
 TYPE_CHECKING = False
@@ -36,8 +36,13 @@ def host(spec: Spec | None = None, process: Process | None = None) -> Host:
         kcore=_exists("/proc/kcore"),
         shared=_shared(spec) if spec is not None and spec.linux.sysctl else (),
         hard_limits=hard_limits(read_file("/proc/self/limits")),
+        capabilities=permitted(read_file("/proc/self/status")) if _is_capable(process) else EVERY_CAPABILITY,
         may_schedule=not _is_scheduled(process) or (not nested and may_schedule(read_file("/proc/self/status"))),
     )
+
+
+def _is_capable(process: Process | None) -> bool:
+    return process is not None and process.capabilities is not None
 
 
 def _is_scheduled(process: Process | None) -> bool:
@@ -107,10 +112,19 @@ def hard_limits(limits: bytes) -> tuple[int, ...]:
     return tuple(0xFFFFFFFFFFFFFFFF if value == b"unlimited" else int(value) for value in values)
 
 
+def permitted(status: bytes) -> int:
+    """The permitted capabilities of /proc/self/status, bit N for capability N."""
+    return _capabilities(status, b"\nCapPrm:")
+
+
 def may_schedule(status: bytes) -> bool:
     """Whether CAP_SYS_NICE is among the effective capabilities of /proc/self/status."""
-    _, _, rest = status.partition(b"\nCapEff:")
-    return bool(int(rest.split(None, 1)[0], 16) >> 23 & 1)
+    return bool(_capabilities(status, b"\nCapEff:") >> 23 & 1)
+
+
+def _capabilities(status: bytes, key: bytes) -> int:
+    _, _, rest = status.partition(key)
+    return int(rest.split(None, 1)[0], 16)
 
 
 def _unescape(path: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .record import Record
 
+EVERY_CAPABILITY = (1 << 64) - 1
+
 
 class Hierarchy(Record):
     """One mounted cgroup hierarchy (cgroups(7))."""
@@ -38,4 +40,5 @@ class Host(Record):
     kcore: bool = True  # /proc/kcore exists
     shared: tuple[str, ...] = ()  # types of namespaces that the container is to join and that are the caller's own
     hard_limits: tuple[int, ...] = ()  # getrlimit(2) by resource number; () = not asked
+    capabilities: int = EVERY_CAPABILITY  # that the caller has; asked where there is a process that is to have some
     may_schedule: bool = True  # has CAP_SYS_NICE in the initial user namespace; asked where there is something to do

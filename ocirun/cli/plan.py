@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .. import facts
 from ..cgroup import driver
-from ..lifecycle.create import resolved
+from ..host import EVERY_CAPABILITY
+from ..lifecycle.create import resolved, tell
 from ..plan import show
 from ..plan.build import Options, build
 from ..record import replace
@@ -32,7 +33,9 @@ def run(call: Call) -> int:
     host = facts.host(spec, spec.process)
     if host.euid and not any(namespace.type == "user" for namespace in spec.linux.namespaces):
         # Only root can create this container: so what would root's create do?
-        host = replace(host, euid=0, egid=0, groups=(), may_mount=True, may_schedule=True)
+        host = replace(
+            host, euid=0, egid=0, groups=(), may_mount=True, may_schedule=True, capabilities=EVERY_CAPABILITY
+        )
         report.write(call, "warning", "only root can create this container: the plan is what root's create would do")
     options = Options(
         id=_ID,
@@ -50,5 +53,6 @@ def run(call: Call) -> int:
 
         filter = compile_filter(spec.linux.seccomp, None)
     plan = build(spec, host, options, driver.place(spec, host, _ID, tolerance), filter)
+    tell(call.warn, "config.json", plan.warnings)
     out(show.to_json(plan) if call.flags["json"] else show.table(plan))
     return 0

@@ -132,6 +132,8 @@ class Creation:
         host = facts.host(self.spec, self.spec.process)
         placement = driver.place(self.spec, host, self.id, self.request.rootless)
         plan = self._plan(host, placement, console_socket >= 0, wait)
+        if self._warn:
+            tell(self._warn, "config.json", plan.warnings)
         steps.reach("create.claim")
         self._lock = store.claim(self.root, self.id)
         try:

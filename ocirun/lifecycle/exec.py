@@ -18,7 +18,7 @@ from .status import PAUSED, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ..errors import Error
@@ -95,9 +95,11 @@ class Execution:
             raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
         self.spec = read_stored(f"{entry.bundle}/config.json", store.config(root, id))
         self.process = process_of(self.spec, what) if isinstance(what, Command) else completed(self.spec, what)
-        self._check(warn)
+        # Of the container's own capabilities its create has told.
+        self._warn = warn if self.process.capabilities != self.spec.process.capabilities else None
+        self._check()
 
-    def _check(self, warn: Callable[[Error], None] | None) -> None:
+    def _check(self) -> None:
         """What is wrong with the process in this container; the rest is checked where it comes from.
 
         :raises ConfigError: its user is not in the user namespace
@@ -111,10 +113,10 @@ class Execution:
             ]
             if problems:
                 raise ConfigError("process", tuple(problems))
-        if warn and self.process.capabilities != self.spec.process.capabilities:
+        if self._warn:
             from ..spec.warnings import of_process
 
-            tell(warn, "process", of_process(self.process))
+            tell(self._warn, "process", of_process(self.process))
 
     def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:
         """Let the program run. Returns its pid, a child of this process.
@@ -143,12 +145,13 @@ class Execution:
                 _foreign_namespaces(self.entry.pid),
                 compiled_filter(self.spec, self.root),
             )
+            if self._warn:
+                tell(self._warn, "process", _of_process(plan.warnings))
             launch = Launch(plan, "exec", store.directory(self.root, self.entry.id), self.entry.cgroup)
             launch.prepare()
             launch.spawn(descriptors, self.request.listen_fds + self.request.preserve_fds, self.request.stdio)
         except ConfigError as error:  # of the process, wherever it comes from
-            found = [replace(problem, pointer=problem.pointer.removeprefix("/process")) for problem in error.problems]
-            raise ConfigError("process", tuple(found)) from None
+            raise ConfigError("process", _of_process(error.problems)) from None
         finally:
             posix.close(pidfd)
         try:
@@ -172,6 +175,11 @@ class Execution:
             listen_fds=self.request.listen_fds,
             console=console,
         )
+
+
+def _of_process(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """With pointers into the process alone, where they are pointers into config.json."""
+    return tuple([replace(problem, pointer=problem.pointer.removeprefix("/process")) for problem in problems])
 
 
 def process_of(spec: Spec, command: Command) -> Process:

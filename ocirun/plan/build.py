@@ -28,6 +28,7 @@ class Plan(Record):
     operations: tuple[Operation, ...]  # the position of one is its `index` in the encoded record
     inherited: tuple[str, ...]  # what the parent passes as slots 0, 1 ...: "fifo", "console", "pidfd"
     slots: int  # number of slots used in all
+    warnings: tuple[Problem, ...] = ()  # what the container does without on this host
 
 
 class Options(Record):
@@ -58,6 +59,7 @@ class Draft:
         self.operations: list[Operation] = []
         self.add = self.operations.append
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self._slots = len(self.inherited)
 
     def slot(self) -> int:
@@ -73,6 +75,10 @@ class Draft:
         """Note that the configuration is wrong."""
         self.problems.append(Problem(pointer=pointer, expected=expected, found=found))
 
+    def warn(self, pointer: str, what: str, found: str) -> None:
+        """Note what is not done as the configuration has it, though that is no error."""
+        self.warnings.append(Problem(pointer=pointer, expected=what, found=found))
+
     def unsupported(self, pointer: str, what: str) -> None:
         """Note that the configuration asks for what this version cannot do."""
         self.refuse(pointer, f"{what} is not supported by this version")
@@ -84,7 +90,12 @@ class Draft:
         """
         if self.problems:
             raise ConfigError("config.json", tuple(self.problems))
-        return Plan(operations=tuple(self.operations), inherited=self.inherited, slots=self._slots)
+        return Plan(
+            operations=tuple(self.operations),
+            inherited=self.inherited,
+            slots=self._slots,
+            warnings=tuple(self.warnings),
+        )
 
 
 def build(spec: Spec, host: Host, options: Options, placement: Placement, filter: tuple[bytes, int] | None) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _struct import pack
 
+from ..host import EVERY_CAPABILITY
 from ..spec.tables import CAPABILITIES, RLIMITS
 from . import ops
 
@@ -110,14 +111,17 @@ def become(
             set_groups=_set_groups(spec, groups, may_set_groups),
         )
     )
+    # Who enters a user namespace has all of them there (user_namespaces(7)).
+    inside = any(space.type == "user" for space in spec.linux.namespaces)
+    held = EVERY_CAPABILITY if inside else host.capabilities
     add(
         ops.set_capabilities(
             "init",
             "/process/capabilities",
-            effective=_mask(wanted.capabilities, "effective"),
-            permitted=_mask(wanted.capabilities, "permitted"),
-            inheritable=_mask(wanted.capabilities, "inheritable"),
-            ambient=_mask(wanted.capabilities, "ambient"),
+            effective=_granted(draft, wanted, "effective", held),
+            permitted=_granted(draft, wanted, "permitted", held),
+            inheritable=_granted(draft, wanted, "inheritable", held),
+            ambient=_granted(draft, wanted, "ambient", held),
         )
     )
     add(ops.chdir("init", "/process/cwd", path=cwd, required=1))
@@ -171,6 +175,19 @@ def environment(env: Sequence[str]) -> tuple[str, ...]:
 def _seccomp(draft: Draft, filter: tuple[bytes, int] | None) -> None:
     if filter is not None:
         draft.add(ops.seccomp("init", "/linux/seccomp", filter=filter[0], flags=filter[1]))
+
+
+def _granted(draft: Draft, wanted: Process, name: str, held: int) -> int:
+    """The set without what the runtime cannot give, having not got it. config.md, "Linux Process": "Runtimes SHOULD NOT
+    fail if the container configuration requests capabilities that cannot be granted"."""
+    mask = _mask(wanted.capabilities, name)
+    if mask & ~held:
+        for index, capability in enumerate(getattr(wanted.capabilities, name)):
+            number = CAPABILITIES.get(capability)
+            if number is not None and not held >> number & 1:
+                pointer = f"/process/capabilities/{name}/{index}"
+                draft.warn(pointer, "ignoring a capability that the runtime itself does not have", capability)
+    return mask & held
 
 
 def _mask(capabilities: Capabilities | None, name: str) -> int:

@@ -374,6 +374,23 @@ def test_capabilities() -> None:
     assert named(plan, "set_capabilities")[0].values == (1 << 5, 1 << 21 | 1 << 5, 1 << 8, 1 << 27)
 
 
+def test_capabilities_that_the_runtime_lacks_are_left_out() -> None:
+    sets = Capabilities(permitted=("CAP_CHOWN", "CAP_KILL"), effective=("CAP_CHOWN",), inheritable=("CAP_KILL",))
+    lacking = replace(V1, capabilities=1 << 5)
+    plan = plan_of(with_process(capabilities=sets), lacking)
+    assert named(plan, "set_capabilities")[0].values == (0, 1 << 5, 1 << 5, 0)
+    assert [warning.pointer for warning in plan.warnings] == [
+        "/process/capabilities/effective/0",
+        "/process/capabilities/permitted/0",
+    ]
+    mappings = (IdMapping(container_id=0, host_id=0, size=10),)
+    container = with_linux(namespaces=spaces("mount", "user"), uid_mappings=mappings, gid_mappings=mappings)
+    inside = replace(container, process=replace(container.process, capabilities=sets))
+    plan = plan_of(inside, lacking)
+    assert named(plan, "set_capabilities")[0].values == (1, 1 << 5 | 1, 1 << 5, 0)
+    assert not plan.warnings
+
+
 def test_no_capabilities_are_none() -> None:
     plan = plan_of(with_process(capabilities=None))
     assert named(plan, "bounding")[0].values == (0,)

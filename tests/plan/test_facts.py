@@ -14,7 +14,7 @@ from plandriver import HERE
 from ocirun import facts
 from ocirun.host import Hierarchy
 from ocirun.procfs import read_file
-from ocirun.spec.model import Linux, Namespace, Process, Root, Spec
+from ocirun.spec.model import Capabilities, Linux, Namespace, Process, Root, Spec
 from ocirun.spec.tuning import Scheduler
 
 
@@ -103,6 +103,13 @@ def test_this_host() -> None:
     assert host.kcore == os.path.exists("/proc/kcore")
     for hierarchy in host.hierarchies:
         assert os.path.isdir(hierarchy.own_directory)
+
+
+def test_capabilities() -> None:
+    status = Path("/proc/self/status").read_bytes()
+    assert facts.permitted(b"Name:\tCapPrm:\nCapInh:\t0\nCapPrm:\t000001fffeffffff\nCapEff:\t0\n") == 0x1FFFEFFFFFF
+    some = Process(cwd="/", capabilities=Capabilities())
+    assert facts.host(process=some).capabilities == facts.permitted(status)
 
 
 def test_who_may_schedule() -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Bundle, Runtime, Workshop
+from harness import Bundle, Runtime, Workshop, capability_mask
 
 pytestmark = pytest.mark.ocirun  # runc says such things in words of its own
 
 
-def warned(runtime: Runtime, *words: str) -> list[str]:
+def warned(runtime: Runtime, *words: str, **options: Any) -> list[str]:
     """The warnings of a command that succeeds."""
     log = runtime.root.parent / "warnings.log"
-    runtime(*words, flags=["--log", str(log), "--log-format", "json"]).ok()
+    runtime(*words, flags=["--log", str(log), "--log-format", "json"], **options).ok()
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     log.unlink()
     return [entry["msg"] for entry in entries if entry["level"] == "warning"]
@@ -61,6 +61,36 @@ def test_exec(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
     told = warned(runtime, "exec", "--process", str(scratch / "process.json"), made.id)
     assert told == ["process: /capabilities/effective/0: ignoring an unknown capability, found kill"]
     assert runtime.end(made, pid) == 137
+
+
+def sets(report: Any) -> dict[str, int]:
+    return {name: int(report["capabilities"][name], 16) for name in ("effective", "permitted")}
+
+
+def test_a_capability_that_the_runtime_lacks(runtime: Runtime, bundle: Workshop) -> None:
+    """config.md, "Linux Process": it is told, and done without."""
+    lacking = ("setpriv", "--bounding-set=-audit_write,-chown")
+    made = bundle()
+    got = sets(runtime.report(made, prefix=lacking))
+    assert got["permitted"] == got["effective"] == capability_mask(["KILL", "NET_BIND_SERVICE"])
+    assert warned(runtime, "run", "--bundle", str(made.path), made.id, prefix=lacking) == [
+        f"config.json: /process/capabilities/{name}/0: ignoring a capability that the runtime itself does not have,"
+        " found CAP_AUDIT_WRITE"
+        for name in ("effective", "permitted")
+    ]
+    made.args("pause")
+    runtime.started(made, prefix=lacking)
+    told = warned(runtime, "exec", "--cap", "CAP_CHOWN", made.id, "/probe", "true", prefix=lacking)
+    places = [message.split(": ")[1] for message in told]
+    assert "/capabilities/permitted/0" in places and "/capabilities/permitted/3" in places
+    runtime.delete(made, "--force").ok()
+
+
+def test_all_capabilities_of_a_user_namespace_are_there(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle()
+    made.user_namespace()
+    report = runtime.report(made, prefix=("setpriv", "--bounding-set=-audit_write"))
+    assert sets(report)["permitted"] == capability_mask(["AUDIT_WRITE", "KILL", "NET_BIND_SERVICE"])
 
 
 def test_nothing_to_say(runtime: Runtime, bundle: Workshop) -> None:
