@@ -521,6 +521,8 @@ def devices(
         major, minor = device.major or 0, device.minor or 0
         if by_bind and device.type != "p":
             slot = made[number] if made else NO_SLOT
+            if slot == NO_SLOT and (device.file_mode is not None or device.uid or device.gid):
+                draft.warn(pointer, "binding the host's own node, with the mode and owner that it has", given[number])
             draft.add(
                 ops.bind_device("init", pointer, target=given[number], mode=mode, major=major, minor=minor, slot=slot)
             )

@@ -151,6 +151,9 @@ def test_who_may_make_none_gets_the_hosts(runtime: Runtime, bundle: Workshop) ->
         "/dev/full": ("c", stat.S_IMODE(os.stat("/dev/full").st_mode), 65534, 65534, 1, 7),
         "/dev/pipe": ("p", 0o600, 0, 0, 0, 0),
     }
+    made = rootless({"path": "/dev/full", "type": "c", "major": 1, "minor": 7, "fileMode": 0o600})
+    warning = runtime.run(made.args("true"), prefix=user).warning
+    assert "/linux/devices/0: binding the host's own node, with the mode and owner that it has" in warning
     for path, type in (("/dev/zero", "c"), ("/dev/no-such-device", "c"), ("/dev/full", "b")):
         made = rootless({"path": path, "type": type, "major": 1, "minor": 4095})
         runtime.create(made, prefix=user).failed(
