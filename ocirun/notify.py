@@ -60,15 +60,17 @@ class Notifier:
             if fd >= 0:
                 posix.close(fd)
 
-    def pass_on(self, pid: int) -> None:
+    def pass_on(self, pid: int, main: int) -> None:
         """Wait until the container is ready, and say so; or until it has ended.
 
+        :param pid: its PID 1
+        :param main: whose end is the end of the service: that process or, as long as we wait for it, ourselves
         :raises HostError: the caller cannot be told
         """
         try:
             ready = self._ready(pid)
             if ready:
-                self._tell(ready, pid)
+                self._tell(ready, main)
         except OSError as error:
             raise HostError(f"notify {self._caller}: {reason_of(error.errno or 0)}") from None
         finally:
@@ -96,7 +98,7 @@ class Notifier:
         finally:
             posix.close(process)
 
-    def _tell(self, ready: bytes, pid: int) -> None:
+    def _tell(self, ready: bytes, main: int) -> None:
         address = self._caller.encode("utf-8", "surrogateescape")
         if address[:1] == b"@":  # unix(7), "abstract"
             address = b"\0" + address[1:]
@@ -105,7 +107,7 @@ class Notifier:
         try:
             caller.connect(address)
             caller.send(ready + b"\n")
-            caller.send(b"MAINPID=%d\n" % pid)
+            caller.send(b"MAINPID=%d\n" % main)
             caller.sendmsg([b"BARRIER=1"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("i", write))])
             posix.close(write)
             write = -1

@@ -46,7 +46,7 @@ def run(
     if detach:
         notifier = start(creation)
         if notifier:
-            _pass_on(notifier, creation.launch.pid)
+            _pass_on(notifier, creation.launch.pid, creation.launch.pid)
         return 0
     with foreground.Foreground(subreaper and _leaves_orphans(creation.spec)) as waiter:
         ours, theirs = terminal_pair() if creation.spec.process.terminal else (None, -1)
@@ -55,17 +55,17 @@ def run(
             import _thread
 
             # systemd may heed the main process alone, so it has to be this one that tells it.
-            _thread.start_new_thread(_pass_on, (notifier, creation.launch.pid))
+            _thread.start_new_thread(_pass_on, (notifier, creation.launch.pid, posix.getpid()))
         code = waiter.wait(creation.launch.pid)
     if not keep:
         _delete(root, creation.entry, warn)
     return code
 
 
-def _pass_on(notifier: Notifier, pid: int) -> None:
+def _pass_on(notifier: Notifier, pid: int, main: int) -> None:
     """To somebody who does not listen: the container runs all the same."""
     try:
-        notifier.pass_on(pid)
+        notifier.pass_on(pid, main)
     except HostError:
         pass
 

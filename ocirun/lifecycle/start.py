@@ -44,7 +44,7 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
     finally:
         posix.close(fd)
     if notifier:
-        notifier.pass_on(entry.pid)
+        notifier.pass_on(entry.pid, entry.pid)
 
 
 def _notifier(root: str, id: str, caller: str) -> Notifier | None:
