@@ -46,6 +46,7 @@ def main() -> NoReturn:
 def command(argv: list[str]) -> int:
     """One command line; its exit code."""
     call = Call(argv[0] if argv else "ocirun")
+    posix.umask(posix.umask(0o077) & 0o077)  # what we make, its owner can use
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # a caller may have it ignored, and nobody ends for us then
     try:
         try:

@@ -93,6 +93,14 @@ def test_a_whole_life(users: Runtime, bundle: Workshop, part: Part) -> None:
     assert not any((top / made.id).exists() for top in part.top)
 
 
+@pytest.mark.ocirun  # runc cannot use what it has made
+def test_umask_of_the_caller(users: Runtime, bundle: Workshop, part: Part) -> None:
+    made = limited(bundle("children", "20"), pids={"limit": 5})
+    prefix = ["sh", "-c", 'umask 777; exec "$@"', "sh", *part.prefix]
+    result = users("run", "-b", str(made.path), made.id, prefix=prefix)
+    assert "fork: Resource temporarily unavailable" in result.err, result
+
+
 def test_a_path_of_its_own(users: Runtime, bundle: Workshop, part: Part) -> None:
     """An absolute cgroupsPath inside of what is the user's; one outside is refused, and named."""
     made = limited(bundle("true"), pids={"limit": 5})

@@ -170,3 +170,19 @@ def test_the_outer_procfs_instead(runtime: Runtime, bundle: Workshop, outer: Bun
     give(inner)
     report = report_of(inside(runtime, usual(outer), inner, RUN.format(inner), user=True))
     assert report["uid"] == [0, 0, 0]
+
+
+@pytest.mark.ocirun
+def test_a_filter_of_the_outer_container(runtime: Runtime, bundle: Workshop, outer: Bundle) -> None:
+    """As Docker's, which keeps unshare(2) and mount(2) from those without CAP_SYS_ADMIN."""
+    inner = bundle("report")
+    rootless(inner)
+    give(inner)
+    outer.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["unshare", "mount", "setns", "keyctl"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    script = f"{RUN.format(inner)}; echo $? $(ls /run/root)"
+    result = inside(runtime, usual(outer), inner, script, user=True)
+    assert result.out == "1\n"
+    assert "/linux/namespaces/" in result.err and "a seccomp filter around the runtime" in result.err

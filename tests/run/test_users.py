@@ -226,6 +226,15 @@ def test_a_life_in_a_user_namespace(users: Runtime, bundle: Workshop) -> None:
     assert report["hostname"] == "probed"
 
 
+def test_newuidmap_where_processes_are_hidden(users: Runtime, bundle: Workshop, subordinate_ids: None) -> None:
+    made = of_ranges(bundle)
+    made.args("report")
+    script = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
+    prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *AS_PROBER]
+    report = as_user(users, "run", made, prefix=prefix).json
+    assert report["uid_map"].split() == ["0", str(USER), "1", "1", "200000", "65536"]
+
+
 def of_ranges(bundle: Workshop) -> harness.Bundle:
     made = bundle("true")
     rootless(made)
@@ -373,3 +382,27 @@ def test_ids_that_are_not_mapped(users: Runtime, bundle: Workshop, who: str) -> 
     result = as_user(users, "run", made).failed("/process/user")
     assert "1000" in result.error
     assert not list(users.root.glob("[!@]*"))
+
+
+def test_umask_of_the_caller(users: Runtime, bundle: Workshop) -> None:
+    """What the runtime makes for itself it can read and write, whatever the umask."""
+    made = bundle("pause")
+    rootless(made)
+    made.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+    give(made)
+    os.umask(0o777)
+    try:
+        if users.name == "runc":
+            users("run", "--bundle", str(made.path), made.id, prefix=AS_USER).failed("permission denied")
+            return
+        users.root /= "below/another"
+        users("create", "--bundle", str(made.path), made.id, prefix=AS_USER).ok()
+        pid = users("state", made.id, prefix=AS_USER).json["pid"]
+        users("start", made.id, prefix=AS_USER).ok()
+        assert users("exec", made.id, "/probe", "exit", "4", prefix=AS_USER).code == 4
+        users("kill", made.id, "KILL", prefix=AS_USER).ok()
+        assert reap(pid) == 137
+        users("delete", made.id, prefix=AS_USER).ok()
+    finally:
+        os.umask(0o022)
+        shutil.rmtree(users.scratch / "root" / "below", ignore_errors=True)
