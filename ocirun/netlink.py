@@ -114,6 +114,8 @@ class Netlink:
         for family in _FAMILIES:
             for message in self._ask(self._address, _GETADDR, _DUMP, [], family=family, index=index):
                 one = self._decoded(self._address, message)
+                if one["family"] != family:  # a kernel without IPv6 answers with the other
+                    continue
                 attributes = tuple((name, value) for name, value in one["attrs"] if name in _COPIED)
                 flags = one.get_attr("IFA_FLAGS") or one["flags"]
                 found.append(
@@ -139,7 +141,7 @@ class Netlink:
         for family in _FAMILIES:
             for message in self._ask(self._route, _GETROUTE, _DUMP, [("RTA_OIF", index)], family=family):
                 *fields, flags = _ROUTE.unpack_from(message, _HEADER.size)
-                if fields[5] not in _BY_THE_KERNEL:
+                if fields[0] == family and fields[5] not in _BY_THE_KERNEL:
                     rest = message[_HEADER.size + _ROUTE.size :]
                     found.append(_ROUTE.pack(*fields, flags & _KEPT) + rest)
         return found

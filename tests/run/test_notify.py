@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,3 +129,22 @@ def test_nobody_listens(runtime: Runtime, bundle: Workshop, scratch: Path) -> No
     runtime.end(made, pid)
     runtime.run(made, "--detach", **environment).ok()
     runtime.end(made, runtime.state(made)["pid"])
+
+
+def test_systemd_itself(runtime: Runtime, bundle: Workshop) -> None:
+    """A unit of type notify, which hears its main process alone."""
+    if not Path("/run/systemd/system").is_dir():
+        pytest.skip("systemd does not run here")
+    made = bundle("notify", "READY=1")
+    made.write()
+    unit = f"{made.id}.service"
+    words = ["systemd-run", "--quiet", f"--unit={unit}", "--property=Type=notify", "--property=NotifyAccess=main"]
+    command = runtime.argv("run", "--bundle", str(made.path), made.id)
+    subprocess.run([*words, "--property=TimeoutStartSec=60", *command], check=True)
+    shown = subprocess.run(["systemctl", "show", unit], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "ActiveState=active" in shown and "SubState=running" in shown
+    (main,) = (line.partition("=")[2] for line in shown if line.startswith("MainPID="))
+    assert "run" in harness.command_line(int(main)).split()
+    runtime.kill(made).ok()
+    harness.eventually(lambda: runtime("state", made.id).code, "it is gone", 20)
+    subprocess.run(["systemctl", "reset-failed", unit], check=False, capture_output=True)
