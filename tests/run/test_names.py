@@ -184,8 +184,9 @@ def test_too_much(runtime: Runtime, bundle: Workshop, kind: str) -> None:
 def test_variables_of_the_runtime(runtime: Runtime, bundle: Workshop) -> None:
     """They change nothing about a container, and reach none."""
     strange = {
-        "LANG": "C", "LC_ALL": "tr_TR.ISO-8859-9", "TZ": "Asia/Kathmandu", "LD_LIBRARY_PATH": "/nowhere", "IFS": "x",
+        "LANG": "C", "LC_ALL": "tr_TR.ISO-8859-9", "TZ": "Asia/Kathmandu", "LD_LIBRARY_PATH": "/nowhere",
         "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PYTHONDONTWRITEBYTECODE": "", "A": "B",
+        "LD_PRELOAD": "/nowhere.so", "IFS": "x", "PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere",
     }  # fmt: skip
     made = bundle("report", "path=/ünï")
     made.write()

@@ -63,6 +63,12 @@ SELECTION = [
     "tests/run/test_tuning.py::test_deadline",
     "tests/run/test_tuning.py::test_exec",
     "tests/run/test_delegation.py",
+    "tests/run/test_surroundings.py::test_no_cgroups",
+    "tests/run/test_surroundings.py::test_readonly_cgroups",
+    "tests/run/test_surroundings.py::test_limits_for_an_ordinary_user_without_a_cgroup",
+    "tests/run/test_surroundings.py::test_no_room_for_a_process",
+    "tests/run/test_nested.py::test_root_in_a_privileged_container",
+    "tests/run/test_nested.py::test_an_ordinary_user_in_a_privileged_container",
 ]
 
 # Loops and crowds, which take ten seconds each there and show nothing that they do not show outside.
