@@ -192,7 +192,7 @@ def test_remount_of_a_file_system(runtime: Runtime, bundle: Workshop) -> None:
     assert "ro" in got["/four"].options and "ro" in got["/four"].super_options
 
 
-@pytest.mark.differs("refuses what is not below its root")
+@pytest.mark.differs("refuses what is not below its root", since="1.4")
 def test_remount_of_the_root(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     made.mount("/", "none", "", "remount", "bind", "nosuid", "noexec", "exec")
