@@ -27,7 +27,7 @@ PACKAGES = [
     # the kernel and what boots it
     "linux-image-cloud-amd64", "initramfs-tools", "zstd", "systemd", "systemd-sysv", "dbus", "udev", "kmod",
     # the engine under test, the runtimes that ours is compared with, and what tests look with
-    "containerd", "runc", "crun", "busybox-static", "iproute2", "procps", "util-linux", "uidmap", "strace",
+    "containerd", "runc", "crun", "busybox-static", "iproute2", "procps", "util-linux", "uidmap", "strace", "e2fsprogs",
     # what builds the wheel
     "gcc", "libc6-dev", "musl-tools", "libseccomp-dev",
     "python3-dev", "python3-pip", "python3-setuptools", "python3-wheel", "python3-cffi",

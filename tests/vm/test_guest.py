@@ -52,6 +52,7 @@ SELECTION = [
     "tests/run/test_idmap.py::test_rootless",
     "tests/run/test_devices.py::test_in_a_user_namespace",
     "tests/run/test_devices.py::test_the_same_rootfs_again",
+    "tests/run/test_block_devices.py::test_in_a_user_namespace",
     "tests/run/test_cgroup_mounts.py::test_own_part_alone",
     "tests/run/test_cgroup_mounts.py::test_read_only",
     "tests/run/test_cgroup_mounts.py::test_written_to",
