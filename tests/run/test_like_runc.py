@@ -114,6 +114,7 @@ def differences(ours: Any, theirs: Any, where: str = "") -> Iterator[str]:
 ON_PURPOSE = {
     r"mounts: /sys/fs/cgroup: options: .*'ro'\], with runc": "ro is asked for: runc forgets it",
     r"mounts: /sys/fs/cgroup/systemd: source: 'cgroup', with runc 'systemd'": "the source of the configuration",
+    r"mounts: /bind/\d: options: .*, with runc .*'relatime'": "the bind stays strictatime where its source is",
     r"trees: /dev: mqueue: stat: gid: 0, with runc 65534": "runc mounts it before it sets its group",
     r"mounts: /existing/\d: data: \[.*'mode=751'": "as later versions, which pass the mode of what is covered",
     r"paths: /existing/2: stat: mode: 448": "as later versions: a mode that is asked for counts",
@@ -281,6 +282,8 @@ WORDS = (
 @pytest.mark.skipif(RUNC is None, reason="runc is what this compares with")
 @pytest.mark.parametrize("arrange", ARRANGEMENTS, ids=lambda arrange: arrange.__name__)
 def test_like_runc(runtime: Runtime, bundle: Workshop, arrange: Callable[[Bundle], None]) -> None:
+    if arrange is cgroup_of_the_host and set(harness.cgroup_roots()) == {""}:
+        pytest.skip("runc mounts the host's cgroup2 again, and so takes nsdelegate and the like from it")
     made = bundle()
     arrange(made)
     ours, theirs = both(runtime, made, *WORDS)
