@@ -105,10 +105,11 @@ def capability_mask(names: Iterable[str]) -> int:
 def isolate() -> None:
     """Give this process a mount namespace of its own, so that nothing which a test leaves mounted outlives the tests,
     uts and ipc namespaces against a runtime that forgets to make them, and make it a subreaper: what a runtime orphans
-    becomes our child, where it can be seen and reaped. What the shell ignores that started us in the background is
-    not for a runtime to ignore."""
+    becomes our child, where it can be seen and reaped. What nohup(1), or the shell that started us in the
+    background, has us ignore is not for a runtime to ignore."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if (
         libc.unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC) < 0
