@@ -197,7 +197,7 @@ def test_remount_of_the_root(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     made.mount("/", "none", "", "remount", "bind", "nosuid", "noexec", "exec")
     got = mounts(runtime.report(made))["/"]
-    assert got.options == {"rw", "nosuid", "relatime"}
+    assert got.options - {"relatime"} == {"rw", "nosuid"}  # access times are the host's
 
 
 def test_remount_of_what_is_not_mounted(runtime: Runtime, bundle: Workshop) -> None:
