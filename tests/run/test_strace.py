@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -249,6 +250,9 @@ def test_the_init_does_what_the_plan_prints(
     offsets = [event for event in got if event[0] == "write" and "timens_offsets" in event[1]]
     assert len(offsets) == sum(operation["operation"] == "time_offset" for operation in operations)
     got = [event for event in got if event not in offsets]
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15):
+        # Only what is attached can be cloned there: a node made outside is, over "/", for that moment.
+        got = [event for event in got if event != ("attach", "/")]
     assert [event for event in got if event[0] == "mount"] == [], "the newer calls, on this kernel"
     assert got == expected
 
