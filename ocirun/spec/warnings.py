@@ -40,10 +40,11 @@ def _process(process: model.Process, at: str) -> Iterator[tuple[str, str, str]]:
             pointer = f"{at}/capabilities/{name}/{index}"
             if capability not in CAPABILITIES:
                 yield pointer, "ignoring an unknown capability", capability
-            elif name == "ambient" and not (
-                capability in capabilities.permitted and capability in capabilities.inheritable
-            ):
-                yield pointer, "ignoring an ambient capability that is not permitted and inheritable", capability
+    granted = {*capabilities.permitted} & {*capabilities.inheritable}
+    ambient = [one for one in capabilities.ambient if one in CAPABILITIES and one not in granted]
+    if ambient:  # all at once: `runc spec` has written some until 1.1
+        text = "ignoring ambient capabilities that are not permitted and inheritable"
+        yield f"{at}/capabilities/ambient", text, ", ".join(ambient)
 
 
 def _mounts(spec: model.Spec) -> Iterator[tuple[str, str, str]]:

@@ -632,7 +632,7 @@ JOINED = {"namespaces": [{"type": "user", "path": "/a"}], "uidMappings": MAPPING
             (
                 process(capabilities={**CAPABILITIES, "ambient": ["CAP_KILL", "CAP_CHOWN"], **less}),
                 [
-                    "/process/capabilities/ambient/1: ignoring an ambient capability that is not permitted and "
+                    "/process/capabilities/ambient: ignoring ambient capabilities that are not permitted and "
                     "inheritable, found CAP_CHOWN"
                 ],
             )
