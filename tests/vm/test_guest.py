@@ -26,9 +26,9 @@ pytestmark = [
 ]
 
 # Seconds from power on to power off.
-LIMIT = int(os.environ.get("OCIRUN_TEST_VM_LIMIT", "480"))
+LIMIT = int(os.environ.get("OCIRUN_TEST_VM_LIMIT", "720"))
 
-# What depends on cgroup v2, on systemd, on the kernel, on all capabilities or on the version of Python, in two thirds
+# What depends on cgroup v2, on systemd, on the kernel, on all capabilities or on the version of Python, in half
 # of the time where nothing else runs: an emulated processor is ten to twenty times slower than a real one.
 SELECTION = [
     "tests/engines/test_containerd.py",
