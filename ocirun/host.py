@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import Record
+from .record import Record, replace
 
 EVERY_CAPABILITY = (1 << 64) - 1
 
@@ -42,3 +42,9 @@ class Host(Record):
     hard_limits: tuple[int, ...] = ()  # getrlimit(2) by resource number; () = not asked
     capabilities: int = EVERY_CAPABILITY  # that the caller has; asked where there is a process that is to have some
     may_schedule: bool = True  # has CAP_SYS_NICE in the initial user namespace; asked where there is something to do
+
+    def as_root(self) -> Host:
+        """The same host for its root, where only that can create a container."""
+        return replace(
+            self, euid=0, egid=0, groups=(), may_mount=True, may_schedule=True, capabilities=EVERY_CAPABILITY
+        )

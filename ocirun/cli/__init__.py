@@ -92,6 +92,11 @@ def out(text: str) -> None:
         raise Error(f"write /dev/stdout: {reason_of(error.errno or 0)}") from None
 
 
+def notify_socket() -> str:
+    """To whom this process is to say that it is ready (sd_notify(3)), "" if to nobody."""
+    return posix.environ.get(b"NOTIFY_SOCKET", b"").decode("utf-8", "surrogateescape")
+
+
 def _name(call: Call) -> str:
     return call.program.rpartition("/")[2]
 

@@ -6,6 +6,7 @@ import posix
 
 from ..errors import UsageError
 from ..lifecycle.create import Request, create
+from . import notify_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,11 +52,6 @@ def rootless(call: Call) -> str:
     if options["rootless"] not in _ROOTLESS:
         raise UsageError(f"invalid --rootless: {options['rootless']}")
     return _ROOTLESS[options["rootless"]]
-
-
-def notify_socket() -> str:
-    """To whom this process is to say that it is ready (sd_notify(3)), "" if to nobody."""
-    return posix.environ.get(b"NOTIFY_SOCKET", b"").decode("utf-8", "surrogateescape")
 
 
 def _listen_fds() -> int:

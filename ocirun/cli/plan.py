@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from .. import facts
 from ..cgroup import driver
-from ..host import EVERY_CAPABILITY
 from ..lifecycle.create import resolved, tell
 from ..plan import show
 from ..plan.build import Options, build
-from ..record import replace
 from ..spec.read import read_config
 from ..state import hook_state
 from . import out, report
@@ -31,11 +29,8 @@ def run(call: Call) -> int:
     bundle = resolved(call.flags["bundle"])
     spec, _ = read_config(bundle)
     host = facts.host(spec, spec.process)
-    if host.euid and not any(namespace.type == "user" for namespace in spec.linux.namespaces):
-        # Only root can create this container: so what would root's create do?
-        host = replace(
-            host, euid=0, egid=0, groups=(), may_mount=True, may_schedule=True, capabilities=EVERY_CAPABILITY
-        )
+    if host.euid and spec.linux.namespace("user") is None:
+        host = host.as_root()
         report.write(call, "warning", "only root can create this container: the plan is what root's create would do")
     options = Options(
         id=_ID,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import posix
-
 from ..lifecycle.start import start
+from . import notify_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,5 +12,5 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Start a created container."""
-    start(call.root, call.arguments[0], posix.environ.get(b"NOTIFY_SOCKET", b"").decode("utf-8", "surrogateescape"))
+    start(call.root, call.arguments[0], notify_socket())
     return 0

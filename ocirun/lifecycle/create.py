@@ -304,7 +304,7 @@ def check_terminal(terminal: bool, detach: bool, console_socket: str) -> None:
 
 def shares_pids(spec: Spec) -> bool:
     """Whether the container has no pid namespace of its own, so that its processes outlive PID 1."""
-    return not any(namespace.type == "pid" and not namespace.path for namespace in spec.linux.namespaces)
+    return not spec.linux.makes("pid")
 
 
 def connected(request: Request) -> int:

@@ -6,7 +6,6 @@ from .. import facts
 from ..errors import ConfigError
 from ..load import parse
 from ..plan.build import refusals
-from ..record import replace
 from ..spec.read import in_order, read_tree
 from ..spec.rules import near
 
@@ -26,8 +25,8 @@ def check(path: str, data: bytes, known: Sequence[Problem] = ()) -> None:
     tree = parse(path, data)
     spec = read_tree(tree, [])
     host = facts.host(spec)
-    if host.euid and not any(namespace.type == "user" for namespace in spec.linux.namespaces):
-        host = replace(host, euid=0)  # only root can create it: so what would root's create refuse?
+    if host.euid and spec.linux.namespace("user") is None:
+        host = host.as_root()  # so what would root's create refuse?
     is_near = near(known)
     found = [problem for problem in refusals(spec, host) if not is_near(problem.pointer)]
     if known or found:

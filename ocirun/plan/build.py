@@ -6,6 +6,7 @@ Nothing here touches the kernel. The order of the operations, and why it is so, 
 from __future__ import annotations
 
 from ..errors import ConfigError, Problem
+from ..load import child
 from ..record import Record
 from ..spec.tables import CLOCKS, NAMESPACES, RLIMITS
 from . import mounts, ops, parent, process
@@ -166,7 +167,7 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) ->
     if _cannot_fork(spec.process) and spec.hooks.start_container:
         expected = "expected SCHED_FLAG_RESET_ON_FORK for SCHED_DEADLINE with startContainer hooks, which need a fork"
         draft.refuse("/process/scheduler/flags", expected)
-    if host.euid and not any(space.type == "user" for space in linux.namespaces):
+    if host.euid and linux.namespace("user") is None:
         draft.refuse("/linux/namespaces", "rootless container requires user namespaces")
 
 
@@ -276,8 +277,6 @@ def _outer_stage(
     add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
     if spec.linux.net_devices:
-        from ..load import child
-
         if host.euid:
             draft.refuse("/linux/netDevices", "network devices cannot be moved by a rootless runtime")
         for name, device in spec.linux.net_devices.items():
@@ -366,7 +365,7 @@ def root_is_caller(mappings: Sequence[IdMapping], host: Host) -> bool:
 def has_own_mounts(spec: Spec) -> bool:
     """A mount namespace that is the host's, or was there before, belongs to others: nothing is mounted in it that the
     configuration does not ask for, its root stays where it is, and the container's is entered by chroot(2)."""
-    return any(space.type == "mount" and not space.path for space in spec.linux.namespaces)
+    return spec.linux.makes("mount")
 
 
 def _root_filled(
@@ -474,7 +473,7 @@ def _kernel_settings(draft: Draft, spec: Spec) -> None:
     if linux.sysctl:
         from ..spec.namespaces import sysctl_path
     for name, value in linux.sysctl.items():
-        pointer = "/linux/sysctl/" + name.replace("~", "~0").replace("/", "~1")
+        pointer = child("/linux/sysctl", name)
         path = sysctl_path(name)
         if path == "kernel/domainname":  # its file belongs to the host's root, in a user namespace too
             add(ops.domainname("init", pointer, name=value.rstrip("\n")))

@@ -46,14 +46,12 @@ def _may_set_groups(spec: Spec, wanted: Process, host: Host) -> bool:
     if host.setgroups_denied or is_own_gid(spec, host):
         return False
     # Whether another one's user namespace allows it shows only there: asked for, it is tried.
-    joined = any(space.type == "user" and space.path for space in spec.linux.namespaces)
-    return not (joined and host.euid) or bool(wanted.user.additional_gids)
+    return not (spec.linux.joins("user") and host.euid) or bool(wanted.user.additional_gids)
 
 
 def _set_groups(spec: Spec, groups: Sequence[int], may: bool) -> int:
     """0: not. 1: or fail. 2: unless it is denied, which only shows in a user namespace that is joined."""
-    joined = any(space.type == "user" and space.path for space in spec.linux.namespaces)
-    return 2 if may and joined and not groups else int(may)
+    return 2 if may and spec.linux.joins("user") and not groups else int(may)
 
 
 def become(
@@ -112,8 +110,7 @@ def become(
         )
     )
     # Who enters a user namespace has all of them there (user_namespaces(7)).
-    inside = any(space.type == "user" for space in spec.linux.namespaces)
-    held = EVERY_CAPABILITY if inside else host.capabilities
+    held = EVERY_CAPABILITY if spec.linux.namespace("user") else host.capabilities
     add(
         ops.set_capabilities(
             "init",

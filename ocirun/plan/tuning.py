@@ -1,7 +1,7 @@
 """The operations for scheduling, memory policy and personality: of what hardly any process has.
 
 Scheduling and I/O priority are set by the runtime when the init has done everything else: that takes capabilities in
-the the initial user namespace, which root of another one has not got, and a process of SCHED_DEADLINE cannot fork any
+the initial user namespace, which root of another one has not got, and a process of SCHED_DEADLINE cannot fork any
 more. But a runtime without CAP_SYS_NICE may change only processes of its own user: there the init does it itself,
 before it becomes another.
 """

@@ -182,6 +182,20 @@ class Linux(Record):
     memory_policy: MemoryPolicy | None = None
     personality: Personality | None = None
 
+    def namespace(self, type: str) -> Namespace | None:
+        """The one of that type; None where the container shares the caller's."""
+        return next((one for one in self.namespaces if one.type == type), None)
+
+    def makes(self, type: str) -> bool:
+        """Whether the container gets a new namespace of that type."""
+        one = self.namespace(type)
+        return one is not None and not one.path
+
+    def joins(self, type: str) -> bool:
+        """Whether it joins one that is there already."""
+        one = self.namespace(type)
+        return one is not None and bool(one.path)
+
 
 class Spec(Record):
     """A whole config.json."""

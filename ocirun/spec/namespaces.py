@@ -53,7 +53,7 @@ time_offsets = map_of(record(TimeOffset, ("secs", "secs", int64), ("nanosecs", "
 
 def user_namespace(spec: model.Spec) -> Iterator[Breach]:
     linux = spec.linux
-    user = next((namespace for namespace in linux.namespaces if namespace.type == "user"), None)
+    user = linux.namespace("user")
     if user is None:
         for mappings, key in ((linux.uid_mappings, "uidMappings"), (linux.gid_mappings, "gidMappings")):
             if mappings:
@@ -83,7 +83,7 @@ def user_namespace(spec: model.Spec) -> Iterator[Breach]:
 
 def users(process: model.Process, linux: model.Linux) -> Iterator[Breach]:
     """What is wrong in the user of a process of `exec`."""
-    if any(namespace.type == "user" and not namespace.path for namespace in linux.namespaces):
+    if linux.makes("user"):
         yield from _unmapped(process, "", linux)
 
 
@@ -118,7 +118,15 @@ def _unmapped_options(mount: model.Mount, at: str, linux: model.Linux) -> Iterat
 
 
 def _is_mapped(id: int, mappings: tuple[IdMapping, ...]) -> bool:
-    return any(m.container_id <= id < m.container_id + m.size for m in mappings)
+    return on_the_host(id, mappings) is not None
+
+
+def on_the_host(id: int, mappings: tuple[IdMapping, ...]) -> int | None:
+    """What an id of the container is outside; None for one that is not mapped."""
+    for mapping in mappings:
+        if mapping.container_id <= id < mapping.container_id + mapping.size:
+            return mapping.host_id + id - mapping.container_id
+    return None
 
 
 def map_text(mappings: tuple[IdMapping, ...]) -> str:
@@ -159,7 +167,7 @@ def idmapped(spec: model.Spec, mount: model.Mount, at: str) -> Iterator[Breach]:
     """The mappings of an idmapped mount, or those that it takes from the container (config.md, "idmap")."""
     uids, gids = f"{at}/uidMappings", f"{at}/gidMappings"
     if not mount.uid_mappings and not mount.gid_mappings:
-        if not any(namespace.type == "user" for namespace in spec.linux.namespaces):
+        if spec.linux.namespace("user") is None:
             expected = "expected uidMappings and gidMappings, as there is no user namespace to take them from"
             yield at, expected, "none", (NAMESPACES,)
         return

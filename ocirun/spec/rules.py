@@ -44,10 +44,7 @@ def is_doubtful(spec: model.Spec) -> bool:
         or (memory is not None and (memory.kernel is not None or memory.kernel_tcp is not None))
         or linux.personality is not None
         or len({(device.major, device.minor) for device in linux.devices}) < len(linux.devices)
-        or bool(
-            (linux.uid_mappings or linux.gid_mappings)
-            and any([namespace.type == "user" and namespace.path for namespace in linux.namespaces])
-        )
+        or (bool(linux.uid_mappings or linux.gid_mappings) and linux.joins("user"))
     )
 
 

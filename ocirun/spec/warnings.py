@@ -62,7 +62,7 @@ def _linux(linux: model.Linux) -> Iterator[tuple[str, str, str]]:
     if linux.personality is not None:
         for index, flag in enumerate(linux.personality.flags):
             yield f"/linux/personality/flags/{index}", "ignoring a flag: there are none", flag
-    joined = any(namespace.type == "user" and namespace.path for namespace in linux.namespaces)
+    joined = linux.joins("user")
     for key, mappings in (("uidMappings", linux.uid_mappings), ("gidMappings", linux.gid_mappings)):
         if joined and mappings:
             yield f"/linux/{key}", "expected none beside the path of a user namespace, which has its own", "both"

@@ -222,6 +222,15 @@ def test_a_full_disk_for_the_cache_of_filters(runtime: Runtime, bundle: Workshop
 # Where --root, the bundle and the root file system are
 
 
+def assert_it_serves_as_root(runtime: Runtime, bundle: Workshop, place: Path) -> None:
+    """A whole life with that --root."""
+    runtime.root = place
+    made = bundle("pause")
+    pid = runtime.started(made)
+    assert runtime.exec(made, made.id, "/probe", "exit", "3").code == 3
+    assert runtime.end(made, pid) == 137
+
+
 @pytest.mark.parametrize("options", ["noexec", "nosuid,nodev,noexec,size=1m"])
 def test_the_root_directory_on_a_tmpfs(runtime: Runtime, bundle: Workshop, scratch: Path, options: str) -> None:
     place = scratch / "place"
@@ -231,11 +240,7 @@ def test_the_root_directory_on_a_tmpfs(runtime: Runtime, bundle: Workshop, scrat
     data = ",".join(word for word in words if word not in flags)
     harness.mount("none", str(place), "tmpfs", sum(flags.get(word, 0) for word in words), data)
     try:
-        runtime.root = place / "root"
-        made = bundle("pause")
-        pid = runtime.started(made)
-        assert runtime.exec(made, made.id, "/probe", "exit", "3").code == 3
-        assert runtime.end(made, pid) == 137
+        assert_it_serves_as_root(runtime, bundle, place / "root")
     finally:
         harness.unmount(str(place))
 
@@ -254,11 +259,7 @@ def test_the_root_directory_on_an_overlay(runtime: Runtime, bundle: Workshop, sc
     (scratch / "lower").mkdir()
     place = overlay(scratch, scratch / "lower")
     try:
-        runtime.root = place / "root"
-        made = bundle("pause")
-        pid = runtime.started(made)
-        assert runtime.exec(made, made.id, "/probe", "exit", "3").code == 3
-        assert runtime.end(made, pid) == 137
+        assert_it_serves_as_root(runtime, bundle, place / "root")
     finally:
         harness.unmount(str(place))
 
