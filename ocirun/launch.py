@@ -202,7 +202,7 @@ class Launch:
 
     def _operation_error(self, failure: wire.Failure) -> Error:
         from .plan.show import describe
-        from .why import explained
+        from .why import operation_error
 
         reason = reported_reason(failure.text, failure.errno)
         if failure.index >= len(self.plan.operations):
@@ -210,8 +210,7 @@ class Launch:
         operation = self.plan.operations[failure.index]
         if operation.name == "hook":
             return HookError(f"{operation.pointer}: {describe(operation)}: {reason}")
-        reason = explained(reason, operation, failure.errno, self.plan)
-        return OperationError(describe(operation, self.plan), operation.pointer, failure.errno, reason)
+        return operation_error(operation, failure.errno, reason, self.plan)
 
     def _death(self) -> Error:
         """The init ended without a word: why?"""
@@ -252,12 +251,10 @@ def _write(path: str, data: bytes, operation: Operation, plan: Plan) -> None:
         finally:
             posix.close(fd)
     except OSError as error:
-        from .plan.show import describe
-        from .why import explained
+        from .why import operation_error
 
         errno = error.errno or 0
-        reason = explained(reason_of(errno), operation, errno, plan)
-        raise OperationError(describe(operation), operation.pointer, errno, reason) from None
+        raise operation_error(operation, errno, reason_of(errno), plan) from None
 
 
 def _map_by_program(pid: int, name: str, text: str, operation: Operation) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import OperationError, reason_of
+from .errors import reason_of
 from .procfs import read_file
 
 TYPE_CHECKING = False
@@ -20,16 +20,14 @@ def perform(pid: int, operations: Sequence[Operation], plan: Plan) -> None:
     :raises OperationError: one failed
     """
     for operation in operations:
-        _, pointer, name, values = operation
+        _, _, name, values = operation
         try:
             _PERFORMERS[name](pid, *values)
         except OSError as error:
-            from .plan.show import describe
-            from .why import explained
+            from .why import operation_error
 
             number = error.errno or 0
-            reason = explained(error.strerror or reason_of(number), operation, number, plan)
-            raise OperationError(describe(operation), pointer, number, reason) from None
+            raise operation_error(operation, number, error.strerror or reason_of(number), plan) from None
 
 
 def _scheduler(

@@ -3,6 +3,8 @@ place where the runtime itself is. Loaded when one has failed."""
 
 from __future__ import annotations
 
+from .errors import OperationError
+from .plan.show import describe
 from .procfs import read_file
 from .spec.tables import CAPABILITIES, NAMESPACES
 from .spec.tuning import SCHEDULER_POLICIES, members
@@ -26,6 +28,12 @@ _SYSCTL_NAMES = {"mount": "mnt", "network": "net"}
 _PRIVILEGED = ("setns", "unshare", "propagation", "mount_root", "mount", "bind", "pivot_root", "move_root")
 # A file system shows what a namespace has, and only who owns that may mount a new one.
 _OF_NAMESPACE = {"sysfs": "network", "mqueue": "ipc", "cgroup2": "cgroup", "cgroup": "cgroup"}
+
+
+def operation_error(operation: Operation, errno: int, reason: str, plan: Plan) -> OperationError:
+    """The error of an operation that has failed, with what is behind the reason, if that is known."""
+    reason = explained(reason, operation, errno, plan)
+    return OperationError(describe(operation, plan), operation.pointer, errno, reason)
 
 
 def explained(reason: str, operation: Operation, errno: int, plan: Plan) -> str:
