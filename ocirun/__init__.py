@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .errors import Problem as Problem
     from .errors import StateError as StateError
     from .errors import UsageError as UsageError
-    from .state import State as State
+    from .store.state import State as State
 
 _HOME = {
     "Container": "api",
@@ -42,7 +42,7 @@ _HOME = {
     "Problem": "errors",
     "StateError": "errors",
     "UsageError": "errors",
-    "State": "state",
+    "State": "store.state",
 }
 
 __all__ = sorted(_HOME)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import posix
 
 from .errors import Error, UsageError
-from .procfs import open_process, process_stat, wait_for_end
+from .host.procfs import open_process, process_stat, wait_for_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from .state import State
+    from .store.state import State
 
 DEFAULT_ROOT = "/run/ocirun"
 
@@ -265,9 +265,9 @@ class Runtime:
 
         :raises ContainerNotFound: there is none
         """
-        from . import store
+        from .store import containers
 
-        entry = store.load(self.root, id)
+        entry = containers.load(self.root, id)
         return Container(self.root, id, Process(entry.pid, entry.start))
 
     def list(self) -> list[State]:

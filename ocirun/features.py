@@ -25,7 +25,7 @@ def document(runc_version: str, version: str, spec_version: str) -> dict[str, An
     :param version: of this program
     :param spec_version: the newest runtime-spec
     """
-    from .bpf import architecture, library_version
+    from .seccomp.filter import architecture, library_version
 
     return {
         "ociVersionMin": "1.0.0",

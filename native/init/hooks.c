@@ -1,5 +1,5 @@
 /* createContainer and startContainer hooks (runtime-spec config.md, "Hooks"): run by PID 1, in its namespaces.
- * ocirun/hooks.py is the same for the kinds that the runtime runs. */
+ * ocirun/launch/hooks.py is the same for the kinds that the runtime runs. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -15,22 +15,6 @@
 #include "kernel.h"
 #include "procfs.h"
 
-/* A pidfd may be joined in several records, and mounts may be mapped by a namespace that is joined afterwards. */
-bool slot_needed(const struct init *init, uint32_t slot)
-{
-	const struct record *record = init->record;
-
-	while ((record = plan_next(&init->plan, record)) != NULL) {
-		const struct op_setns *joining = (const void *)(record + 1);
-		const struct op_idmap *mapping = (const void *)(record + 1);
-
-		if ((record->kind == OP_setns && joining->slot == slot) ||
-		    (record->kind == OP_idmap && mapping->namespace_slot == slot))
-			return true;
-	}
-	return false;
-}
-
 /* The only inhabitant of a new user namespace: it ends with the other end of the pipe, however that is closed. Like us
  * it is not dumpable, so that nobody can trace it who could not trace us; and it keeps nothing of ours open. */
 static void __attribute__((noreturn)) inhabit(int end)

@@ -17,33 +17,6 @@
 #include "init.h"
 #include "kernel.h"
 
-int slot_fd(struct init *init, uint32_t slot)
-{
-	if (slot < init->plan.header->slot_count && init->slots[slot] >= 0)
-		return init->slots[slot];
-	say(init, "slot %u is empty", slot);
-	return -EBADF;
-}
-
-int slot_fill(struct init *init, uint32_t slot, int fd)
-{
-	if (slot < init->plan.header->slot_count && init->slots[slot] < 0) {
-		init->slots[slot] = fd;
-		return 0;
-	}
-	say(init, "slot %u is taken", slot);
-	close(fd);
-	return -EBADF;
-}
-
-void slot_close(struct init *init, uint32_t slot)
-{
-	if (slot >= init->plan.header->slot_count || init->slots[slot] < 0)
-		return;
-	close(init->slots[slot]);
-	init->slots[slot] = -1;
-}
-
 int op_open(struct init *init, const struct op_open *op)
 {
 	int fd = open(plan_str(&init->plan, op->path), (int)op->flags | O_CLOEXEC);

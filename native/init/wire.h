@@ -1,4 +1,4 @@
-/* What the runtime and its init say to each other. The same picture from the runtime's side: ocirun/wire.py.
+/* What the runtime and its init say to each other. The same picture from the runtime's side: ocirun/launch/wire.py.
  *
  *   runtime                         outer stage                    PID 1
  *      │  spawn: execveat(sealed memfd)  │

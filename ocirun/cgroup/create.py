@@ -5,38 +5,18 @@ from __future__ import annotations
 import posix
 
 from ..errors import Error, HostError, OperationError, reason_of
+from ..host.files import read_file
 from ..plan.parent import ABSENT_OK, ALTERNATIVE
-from ..procfs import read_file
-from . import driver
+from . import members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..plan.cgroup import CgroupDir
     from ..plan.ops import Operation
-    from .driver import CgroupDir
 
 _EINVAL, _EBUSY = 22, 16
-
-
-def below(path: str) -> str:
-    """A cgroupsPath without "." and "..", which lead nowhere above, and without outer slashes."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/".join(parts)
-
-
-def may_make(path: str) -> bool:
-    """Whether the caller may make that directory and join it. What exists must be writable itself."""
-    if posix.access(path, posix.F_OK):
-        return posix.access(f"{path}/cgroup.procs", posix.W_OK, effective_ids=True)
-    while path and not posix.access(path, posix.F_OK):
-        path = path.rpartition("/")[0]
-    return posix.access(path or "/", posix.W_OK, effective_ids=True)
 
 
 def perform(directories: Sequence[CgroupDir], operations: Sequence[Operation]) -> None:
@@ -58,10 +38,10 @@ def _refuse_used(directories: Sequence[CgroupDir]) -> None:
 
     :raises HostError: there are some, or it is frozen
     """
-    count = len(driver.pids(directories))
+    count = len(members.pids(directories))
     if count:
         raise HostError(f"container's cgroup is not empty: {count} process(es) found")
-    if driver.frozen(directories):
+    if members.frozen(directories):
         raise HostError("container's cgroup unexpectedly frozen")
 
 

@@ -1,7 +1,7 @@
-"""The container's cgroup: where it is, its limits, who is in it.
+"""The driver of a container's cgroup: where it is to be, and making it.
 
-``state`` and ``kill`` load this module and nothing else of the package. What a container needs when it is created is
-in v1.py and v2.py (where, and which writes), resources.py (limits as data) and devices.py (device rules).
+Which version the host has decides between v1.py and v2.py (where, and which writes); limits as data are in
+resources.py, device rules in devices.py. Who is in a cgroup that exists is for members.py.
 
 A container has one directory of cgroup v2, or one in each v1 hierarchy, or (hybrid) those and one of v2 without
 controllers. No function here moves a process: that would be a write to cgroup.procs, which waits for RCU; the init
@@ -10,39 +10,16 @@ joins by itself (`tasks` on v1) or is born there (CLONE_INTO_CGROUP).
 
 from __future__ import annotations
 
-import posix
-
-from ..errors import HostError, reason_of
-from ..procfs import read_file
-from ..record import Record
+from ..errors import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from ..host import Host
+    from ..plan.cgroup import CgroupDir, Placement
+    from ..plan.host import Host
     from ..plan.ops import Operation
     from ..spec.model import Spec
-
-_SIGKILL = 9
-_ENODEV, _EOPNOTSUPP = 19, 95
-_FREEZE_TRIES = 1000  # a fork bomb takes several to freeze on v1
-_REMOVE_TRIES = 12  # 1, 2, 4 ... 100, 100 ms: about a second for the last processes to leave
-
-
-class CgroupDir(Record):
-    """One directory of a container's cgroup."""
-
-    controllers: tuple[str, ...]  # ("cpu", "cpuacct"), ("name=systemd",), () for v2
-    path: str  # on the host
-    mountpoint: str  # of its hierarchy
-
-
-class Placement(Record):
-    """Where a container's cgroup is to be, and the parent's operations that make it."""
-
-    directories: tuple[CgroupDir, ...]
-    operations: tuple[Operation, ...]
 
 
 def place(spec: Spec, host: Host, id: str, rootless: str) -> Placement:
@@ -76,224 +53,3 @@ def perform(directories: Sequence[CgroupDir], operations: Sequence[Operation]) -
     from .create import perform as create
 
     create(directories, operations)
-
-
-def pids(directories: Sequence[CgroupDir]) -> list[int]:
-    """All processes of the container, those in cgroups below its own included."""
-    for directory in _members(directories)[:1]:
-        found: list[int] = []
-        for path in _tree(directory.path):
-            found += _processes(path)
-        return sorted(set(found))
-    return []
-
-
-def signal_all(directories: Sequence[CgroupDir], signal: int) -> bool:
-    """Send a signal to all processes of the container; SIGKILL leaves it thawed. Was anybody there?
-
-    The processes are frozen meanwhile, so that none forks away from its signal, unless the kernel itself kills a
-    cgroup (cgroup.kill, Linux 5.14).
-    """
-    found = pids(directories)
-    if not found:
-        return False
-    if signal == _SIGKILL and any(not d.controllers and _write(f"{d.path}/cgroup.kill", b"1") for d in directories):
-        if len(directories) == 1:
-            return True
-        # Hybrid: somebody may be in the v1 directories only. What the kernel has killed takes a second signal well.
-        found = pids(directories)
-        if not found:
-            return True
-    was_frozen = frozen(directories)
-    if not was_frozen:
-        _set_frozen(directories, True, wait=True)
-        found = pids(directories)
-    for pid in found:
-        try:
-            posix.kill(pid, signal)
-        except ProcessLookupError:
-            pass
-    if signal == _SIGKILL or not was_frozen:
-        _set_frozen(directories, False, wait=False)
-    return True
-
-
-def frozen(directories: Sequence[CgroupDir]) -> bool:
-    """Whether the container is paused."""
-    freezer = _freezer(directories)
-    if freezer is None:
-        return False
-    try:
-        if freezer.controllers:
-            return read_file(f"{freezer.path}/freezer.state") != b"THAWED\n"
-        return read_file(f"{freezer.path}/cgroup.freeze") == b"1\n"
-    except OSError:  # the directory is gone, or the kernel has no freezer
-        return False
-
-
-def freeze(directories: Sequence[CgroupDir]) -> None:
-    """Pause all processes of the container.
-
-    :raises HostError: there is no freezer, or they do not freeze
-    """
-    if _freezer(directories) is None:
-        raise HostError("cannot pause a container without a freezer cgroup")
-    if not _set_frozen(directories, True, wait=True):
-        _set_frozen(directories, False, wait=False)
-        raise HostError("unable to freeze the container's cgroup")
-
-
-def thaw(directories: Sequence[CgroupDir]) -> None:
-    """Let them go on. No error where there is nothing to thaw."""
-    _set_frozen(directories, False, wait=False)
-
-
-def oom_killed(directories: Sequence[CgroupDir]) -> bool:
-    """Whether the kernel has killed a process for the cgroup's memory limit."""
-    for directory in directories:
-        if directory.controllers and "memory" not in directory.controllers:
-            continue
-        file = "memory.oom_control" if directory.controllers else "memory.events"
-        try:
-            lines = read_file(f"{directory.path}/{file}").splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            if line.startswith(b"oom_kill "):
-                return line != b"oom_kill 0"
-    return False
-
-
-def remove(directories: Sequence[CgroupDir]) -> None:
-    """Remove the container's directories with all below them. What is gone already is no error.
-
-    :raises HostError: one does not go, mostly because a process is still in it
-    """
-    failed = ""
-    for directory in directories:
-        try:
-            _remove(directory.path, 2 if failed else _REMOVE_TRIES)  # who stays in one stays in all
-        except OSError as error:
-            failed = failed or f"{directory.path}: {reason_of(error.errno or 0)}"
-    if failed:
-        raise HostError(f"unable to remove container's cgroup: {failed}")
-
-
-def _remove(path: str, tries: int) -> None:
-    delay = 0.001
-    for attempt in range(tries):
-        try:
-            posix.rmdir(path)
-            return
-        except FileNotFoundError:
-            return
-        except OSError:  # EBUSY: cgroups below, or a process that is just dying
-            if attempt == tries - 1:
-                raise
-        for child in list(_tree(path))[:0:-1]:
-            try:
-                posix.rmdir(child)
-            except OSError:
-                pass
-        if attempt:
-            import time
-
-            time.sleep(delay)
-            delay = min(delay * 2, 0.1)
-
-
-def _members(directories: Sequence[CgroupDir]) -> list[CgroupDir]:
-    """The directories, the most telling about who belongs to the container first: v1's devices, as in runc."""
-    return sorted(directories, key=lambda d: "devices" not in d.controllers)
-
-
-def _freezer(directories: Sequence[CgroupDir]) -> CgroupDir | None:
-    for directory in directories:
-        if "freezer" in directory.controllers or (not directory.controllers and len(directories) == 1):
-            return directory
-    return None
-
-
-def _set_frozen(directories: Sequence[CgroupDir], on: bool, wait: bool) -> bool:
-    """Write to the freezer; with wait, until everybody is frozen. Did it work?"""
-    freezer = _freezer(directories)
-    if freezer is None:
-        return False
-    if freezer.controllers:
-        file, value = f"{freezer.path}/freezer.state", b"FROZEN" if on else b"THAWED"
-        check, done = file, b"FROZEN\n"
-    else:
-        file, value = f"{freezer.path}/cgroup.freeze", b"1" if on else b"0"
-        check, done = f"{freezer.path}/cgroup.events", b"frozen 1\n"
-    if not _write(file, value):
-        return False
-    if not wait:
-        return True
-    for attempt in range(_FREEZE_TRIES):
-        try:
-            if done in read_file(check):
-                return True
-        except OSError:
-            return False
-        import time
-
-        time.sleep(0.00001 if attempt < 10 else 0.001)
-        if freezer.controllers and attempt % 50 == 49:
-            # v1 stays FREEZING for ever when a task was forked at the wrong moment; another try helps.
-            _write(file, b"THAWED")
-            time.sleep(0.001)
-            _write(file, b"FROZEN")
-    return False
-
-
-def _tree(path: str) -> Iterator[str]:
-    """The directory and all below it, parents first."""
-    yield path
-    try:
-        entries = list(posix.scandir(path))
-    except OSError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _tree(entry.path)
-
-
-def _processes(path: str) -> list[int]:
-    """The pids of a cgroup itself."""
-    try:
-        try:
-            data = _read_all(f"{path}/cgroup.procs")
-        except OSError as error:
-            if error.errno != _EOPNOTSUPP:  # a threaded cgroup has only threads
-                raise
-            data = _read_all(f"{path}/cgroup.threads")
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) or error.errno == _ENODEV:  # removed meanwhile
-            return []
-        raise HostError(f"read {path}/cgroup.procs: {reason_of(error.errno or 0)}") from None
-    # "0" is a process outside of our pid namespace; kill(0) would hit ourselves.
-    return [int(line) for line in data.split() if line != b"0"]
-
-
-def _read_all(path: str) -> bytes:
-    """A list of any length: the kernel gives a page at a time, and not quite full ones."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        parts = [posix.read(fd, 65536)]
-        while parts[-1]:
-            parts.append(posix.read(fd, 65536))
-        return b"".join(parts)
-    finally:
-        posix.close(fd)
-
-
-def _write(path: str, data: bytes) -> bool:
-    try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, data)
-        finally:
-            posix.close(fd)
-    except OSError:
-        return False
-    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from .._native import ffi, lib
+from ..host.native import ffi, lib
 
 # <linux/bpf.h>, the kernel's bpf/standardization/instruction-set.rst
 _LOAD_WORD = 0x61  # BPF_LDX | BPF_MEM | BPF_W

@@ -5,17 +5,17 @@ from __future__ import annotations
 import posix
 
 from ..errors import HostError, OperationError
+from ..host.files import read_file
 from ..plan import parent
-from ..procfs import read_file
+from ..plan.cgroup import CgroupDir, Placement
 from . import devices
-from .create import below, may_make
-from .driver import CgroupDir, Placement
+from .paths import below, may_make
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..host import Host
+    from ..plan.host import Host
     from ..plan.ops import Operation
     from ..spec.model import Spec
     from .resources import Setting

@@ -10,12 +10,15 @@ import posix
 import sys
 
 from ..errors import Error, UsageError, reason_of
-from ..procfs import clean, read_file
-from .parse import Call, UnknownCommand, parse
+from ..host.files import read_file
+from ..plan.path import clean
+from .call import Call
+from .parse import UnknownCommand, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Callable
     from typing import NoReturn
 else:
     import _signal
@@ -90,6 +93,17 @@ def out(text: str) -> None:
         raise
     except OSError as error:
         raise Error(f"write /dev/stdout: {reason_of(error.errno or 0)}") from None
+
+
+def warner(call: Call) -> Callable[[Exception], None]:
+    """What logs that something is not as wanted, though that is no failure of the command."""
+
+    def warn(error: Exception) -> None:
+        from .report import write
+
+        write(call, "warning", str(error))
+
+    return warn
 
 
 def notify_socket() -> str:

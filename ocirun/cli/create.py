@@ -6,11 +6,11 @@ import posix
 
 from ..errors import UsageError
 from ..lifecycle.create import Request, create
-from . import notify_socket
+from . import notify_socket, warner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 _ROOTLESS = {"auto": "auto"} | dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), "true")
 _ROOTLESS |= dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), "false")
@@ -18,7 +18,7 @@ _ROOTLESS |= dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), "false")
 
 def run(call: Call) -> int:
     """Create a container."""
-    create(call.root, call.arguments[0], call.flags["bundle"], request(call), call.warn)
+    create(call.root, call.arguments[0], call.flags["bundle"], request(call), warner(call))
     return 0
 
 

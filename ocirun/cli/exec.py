@@ -6,14 +6,15 @@ import posix
 
 from ..errors import Error, UsageError, reason_of
 from ..lifecycle.exec import Command, exec_
-from ..load import check_size
+from ..spec.json import check_size
 from ..spec.read import read_process
+from . import warner
 from .create import request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.model import Process
-    from .parse import Call
+    from .call import Call
 
 _LATER = ("process-label", "apparmor", "cgroup")
 
@@ -32,7 +33,7 @@ def run(call: Call) -> int:
         request(call),
         detach=flags["detach"],
         ignore_paused=flags["ignore-paused"],
-        warn=call.warn,
+        warn=warner(call),
     )
 
 

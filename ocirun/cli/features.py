@@ -8,7 +8,7 @@ from .version import RUNC_VERSION, SPEC_VERSION, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 
 def run(call: Call) -> int:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from .. import store
 from ..errors import UsageError
 from ..lifecycle.kill import kill
+from ..store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
 
-    from .parse import Call
+    from .call import Call
 else:
     import _signal
 
@@ -22,7 +22,7 @@ def run(call: Call) -> int:
     try:
         number = signal_number(name)
     except UsageError:
-        store.load(call.root, id)  # that there is no such container comes first
+        containers.load(call.root, id)  # that there is no such container comes first
         raise
     kill(call.root, id, number, call.flags["all"])
     return 0

@@ -8,7 +8,7 @@ from . import out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 

@@ -15,36 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from .call import Call
     from .table import Flag
 
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
-
-
-class Call:
-    """One parsed command line.
-
-    ``options`` has the global flags by name, ``flags`` the command's, both with every default filled in; ``given``
-    has the names that really were on the command line. ``command`` is "" when there was none.
-    """
-
-    __slots__ = ("arguments", "command", "flags", "given", "log", "options", "program", "root")
-
-    def __init__(self, program: str) -> None:
-        self.program = program
-        self.command = ""
-        self.arguments: list[str] = []
-        self.options: dict[str, Any] = {flag[0]: flag[3] for flag in GLOBAL}
-        self.flags: dict[str, Any] = {}
-        self.given: set[str] = set()
-        self.log = 2  # the descriptor of the log, another one with --log
-        self.root = ""  # the absolute directory that --root says, filled in by main
-
-    def warn(self, error: Exception) -> None:
-        """Log what is no failure of the command."""
-        from .report import write
-
-        write(self, "warning", str(error))
 
 
 def parse(words: Sequence[str], call: Call) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from .. import facts
 from ..cgroup import driver
+from ..host import facts
 from ..lifecycle.create import resolved, tell
 from ..plan import show
-from ..plan.build import Options, build
+from ..plan.build import build
+from ..plan.draft import Options
 from ..spec.read import read_config
-from ..state import hook_state
-from . import out, report
+from ..store.state import hook_state
+from . import out, report, warner
 from .create import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 _ID = "ID"  # stands for the container's, which only create is told
 
@@ -44,10 +45,10 @@ def run(call: Call) -> int:
     )
     filter = None
     if spec.linux.seccomp:
-        from ..seccomp import compile_filter  # and libseccomp with it
+        from ..seccomp.cache import compile_filter  # and libseccomp with it
 
         filter = compile_filter(spec.linux.seccomp, None)
     plan = build(spec, host, options, driver.place(spec, host, _ID, tolerance), filter)
-    tell(call.warn, "config.json", plan.warnings)
+    tell(warner(call), "config.json", plan.warnings)
     out(show.to_json(plan) if call.flags["json"] else show.table(plan))
     return 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import posix
 
 from ..errors import Error, UsageError
+from ..launch.program import memory_file, spawn
 from ..lifecycle.ps import pids
-from ..program import memory_file, spawn
 from . import out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 
 def run(call: Call) -> int:

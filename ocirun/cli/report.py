@@ -7,7 +7,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 
 def fatal(call: Call, message: str) -> None:
@@ -22,7 +22,7 @@ def write(call: Call, level: str, message: str) -> None:
     """One line: {"level": …, "msg": …, "time": …} or time=… level=… msg=…"""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if call.options["log-format"] == "json":
-        from ..state import json_string
+        from ..store.state import json_string
 
         _write(call.log, f'{{"level":"{level}","msg":{json_string(message)},"time":"{now}"}}\n')
     else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..lifecycle import run as lifecycle
+from . import warner
 from .create import request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 
 def run(call: Call) -> int:
@@ -21,5 +22,5 @@ def run(call: Call) -> int:
         detach=flags["detach"],
         keep=flags["keep"],
         subreaper=not flags["no-subreaper"],
-        warn=call.warn,
+        warn=warner(call),
     )

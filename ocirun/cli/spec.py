@@ -10,7 +10,7 @@ from .version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 
 def run(call: Call) -> int:

@@ -7,7 +7,7 @@ from . import notify_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 
 def run(call: Call) -> int:

@@ -7,7 +7,7 @@ from . import out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .parse import Call
+    from .call import Call
 
 
 def run(call: Call) -> int:

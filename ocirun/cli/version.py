@@ -13,6 +13,6 @@ SPEC_VERSION = "1.3.0"
 
 def text() -> str:
     """What --version prints: engines look for the first word of each line."""
-    from ..seccomp import library_version  # no other command needs the library for its version
+    from ..seccomp.cache import library_version  # no other command needs the library for its version
 
     return f"runc version {RUNC_VERSION}\ncommit: {VERSION}\nspec: {SPEC_VERSION}\nlibseccomp: {library_version()}\n"

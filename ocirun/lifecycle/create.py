@@ -5,16 +5,20 @@ from __future__ import annotations
 import posix
 import time
 
-from .. import facts, steps, store
-from ..cgroup import driver
+from .. import steps
+from ..cgroup import driver, members
 from ..errors import ConfigError, Error, HostError, UsageError, reason_of
-from ..launch import Launch
-from ..plan.build import Options, build
+from ..host import facts
+from ..host.procfs import is_pidfd, open_process, process_stat
+from ..launch.run import Launch
+from ..plan.build import build
+from ..plan.draft import Options
+from ..plan.path import clean
 from ..plan.process import shown
-from ..procfs import clean, is_pidfd, open_process, process_stat
 from ..record import Record, replace
 from ..spec.read import read_bytes, read_config
-from ..state import document_tail, hook_state
+from ..store import containers
+from ..store.state import document_tail, hook_state
 from .kill import SIGKILL
 
 TYPE_CHECKING = False
@@ -22,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..errors import Problem
-    from ..host import Host
-    from ..plan.build import Plan
+    from ..plan.cgroup import CgroupDir, Placement
+    from ..plan.draft import Plan
+    from ..plan.host import Host
     from ..spec.model import Spec
 
 # Where compiled filters are kept, below the root directory: no container can have that id.
@@ -84,7 +89,7 @@ class Creation:
     """A container on its way to "created", and what there is to undo when it does not get there."""
 
     launch: Launch
-    entry: store.Entry
+    entry: containers.Entry
 
     def __init__(
         self, root: str, id: str, bundle: str, request: Request, warn: Callable[[Error], None] | None = None
@@ -96,7 +101,7 @@ class Creation:
         :raises ConfigError: config.json is invalid
         """
         check_descriptors(request)
-        store.check_id(id)
+        containers.check_id(id)
         self.root, self.id, self.request = root, id, request
         self._warn = warn
         self.bundle = resolved(bundle)
@@ -126,7 +131,7 @@ class Creation:
         """
         # All that can be refused is refused before anything is made.
         if self.request.notify_socket:
-            from ..notify import extended
+            from ..launch.notify import extended
 
             self.spec = extended(self.spec, self.notify_directory)
         host = facts.host(self.spec, self.spec.process)
@@ -135,18 +140,18 @@ class Creation:
         if self._warn:
             tell(self._warn, "config.json", plan.warnings)
         steps.reach("create.claim")
-        self._lock = store.claim(self.root, self.id)
+        self._lock = containers.claim(self.root, self.id)
         try:
             self._make(plan, placement.directories, console_socket, wait)
         except BaseException:
             self.undo()
             raise
 
-    def _make(self, plan: Plan, directories: tuple[driver.CgroupDir, ...], console_socket: int, wait: bool) -> None:
+    def _make(self, plan: Plan, directories: tuple[CgroupDir, ...], console_socket: int, wait: bool) -> None:
         self.entry = _entry(self.id, self.bundle, self.spec, directories)
         steps.reach("create.state")
-        store.save(self.root, self.entry)
-        store.write_file(f"{self.root}/{self.id}/config.json", self.config)
+        containers.save(self.root, self.entry)
+        containers.write_file(f"{self.root}/{self.id}/config.json", self.config)
         self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", directories)
         if self.request.notify_socket:
             posix.mkdir(self.notify_directory, 0o755)
@@ -164,14 +169,14 @@ class Creation:
         launch.run(self._note_pid, self._run_hooks)
         steps.reach("create.created")
         self.entry = replace(self.entry, creating=False, late=_late(plan))
-        store.update(self.root, self.entry)
+        containers.update(self.root, self.entry)
 
     @property
     def notify_directory(self) -> str:
         """Where the container's socket for sd_notify(3) is."""
         return f"{self.root}/{self.id}/notify"
 
-    def _plan(self, host: Host, placement: driver.Placement, console: bool, wait: bool) -> Plan:
+    def _plan(self, host: Host, placement: Placement, console: bool, wait: bool) -> Plan:
         options = Options(
             id=self.id,
             bundle=self.bundle,
@@ -184,7 +189,7 @@ class Creation:
             **self._hook_states(),
         )
         if self.spec.linux.seccomp:
-            store.make_root(self.root)  # for the cache of filters
+            containers.make_root(self.root)  # for the cache of filters
         return build(self.spec, host, options, placement, compiled_filter(self.spec, self.root))
 
     def _hook_states(self) -> dict[str, tuple[str, str]]:
@@ -202,11 +207,11 @@ class Creation:
         steps.reach("create.pid")
         self._began = True
         self.entry = replace(self.entry, pid=pid, start=process_stat(pid)[1])
-        store.update(self.root, self.entry)
+        containers.update(self.root, self.entry)
 
     def _run_hooks(self) -> None:
         """prestart and createRuntime."""
-        from ..hooks import run_hook
+        from ..launch.hooks import run_hook
 
         steps.reach("create.hooks")
         head, tail = hook_state(self.id, self.bundle, "creating", self.spec.annotations)
@@ -223,8 +228,8 @@ class Creation:
             if hasattr(self, "launch"):
                 self.launch.abandon()
             if self._has_cgroup:  # or it may be another container's, and that be the failure
-                driver.signal_all(self.entry.cgroup, SIGKILL)
-                driver.remove(self.entry.cgroup)
+                members.signal_all(self.entry.cgroup, SIGKILL)
+                members.remove(self.entry.cgroup)
             self._remove()
             if self._began and self.spec.hooks.poststop:  # runtime.md, "Lifecycle": steps 12 and 13
                 from .hooked import poststop
@@ -239,10 +244,10 @@ class Creation:
 
     def _remove(self) -> None:
         try:
-            store.remove(self.root, self.id)
+            containers.remove(self.root, self.id)
         except HostError:  # perhaps no descriptor is left to list the directory with
             self.close()
-            store.remove(self.root, self.id)
+            containers.remove(self.root, self.id)
 
     def close(self) -> None:
         """Let other commands at the container."""
@@ -314,7 +319,7 @@ def connected(request: Request) -> int:
     """
     if not request.console_socket:
         return -1
-    from ..console import connect
+    from ..launch.console import connect
 
     return connect(request.console_socket, "console socket")
 
@@ -323,7 +328,7 @@ def compiled_filter(spec: Spec, root: str) -> tuple[bytes, int] | None:
     """linux.seccomp as BPF and flags."""
     if spec.linux.seccomp is None:
         return None
-    from ..seccomp import compile_filter
+    from ..seccomp.cache import compile_filter
 
     return compile_filter(spec.linux.seccomp, f"{root}/{_SECCOMP_CACHE}")
 
@@ -335,7 +340,7 @@ def announce(pid: int, request: Request, kind: str) -> None:
     :raises HostError: they cannot be told
     """
     if request.pidfd_socket:
-        from ..console import send_descriptor
+        from ..launch.console import send_descriptor
 
         pidfd = open_process(pid)
         try:
@@ -345,14 +350,14 @@ def announce(pid: int, request: Request, kind: str) -> None:
         finally:
             posix.close(pidfd)
     if request.pid_file:
-        store.write_file(request.pid_file, str(pid).encode(), 0o666)
+        containers.write_file(request.pid_file, str(pid).encode(), 0o666)
 
 
-def _entry(id: str, bundle: str, spec: Spec, directories: tuple[driver.CgroupDir, ...]) -> store.Entry:
+def _entry(id: str, bundle: str, spec: Spec, directories: tuple[CgroupDir, ...]) -> containers.Entry:
     created = timestamp()
     rootfs = clean(spec.root.path if spec.root.path[:1] == "/" else f"{bundle}/{spec.root.path}")
     kinds = (("poststart", spec.hooks.poststart), ("poststop", spec.hooks.poststop))
-    return store.Entry(
+    return containers.Entry(
         id=id,
         bundle=bundle,
         rootfs=rootfs,
@@ -379,16 +384,17 @@ def _fifo(path: str) -> int:
     return posix.open(path, posix.O_RDWR | posix.O_CLOEXEC)
 
 
-def _late(plan: Plan) -> tuple[store.Late, ...]:
+def _late(plan: Plan) -> tuple[containers.Late, ...]:
     """The operations of PID 1 after its wait for `start`: startContainer hooks and the exec."""
-    late: list[store.Late] = []
+    late: list[containers.Late] = []
     for index in range(len(plan.operations) - 1, -1, -1):
         _, pointer, name, values = plan.operations[index]
         # In the words of plan.show.describe(), which is too much to load here.
         if name == "hook":
-            late.append(store.Late(index=index, pointer=pointer, hook=True, what=f"run {values[0]} hook {values[1]}"))
+            what = f"run {values[0]} hook {values[1]}"
+            late.append(containers.Late(index=index, pointer=pointer, hook=True, what=what))
         elif name == "exec":
-            late.append(store.Late(index=index, pointer=pointer, hook=False, what=f"exec {shown(values[0])}"))
+            late.append(containers.Late(index=index, pointer=pointer, hook=False, what=f"exec {shown(values[0])}"))
         else:
             break
     return tuple(late)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posix
 
-from .. import steps, store
-from ..cgroup import driver
+from .. import steps
+from ..cgroup import members
 from ..errors import ContainerNotFound, Error, HostError, StateError
-from ..procfs import is_alive, open_process, wait_for_end
+from ..host.procfs import is_alive, open_process, wait_for_end
+from ..store import containers
 from .kill import SIGKILL, signal_init
 from .status import CREATED, STOPPED, status_of
 
@@ -35,10 +36,10 @@ def delete(root: str, id: str, force: bool = False, warn: Callable[[Error], None
         raise
     try:
         try:
-            entry = store.load(root, id)
+            entry = containers.load(root, id)
         except ContainerNotFound:
             # A create that was killed before it had made anything else: the state file comes first.
-            store.remove(root, id)
+            containers.remove(root, id)
             return
         status = status_of(root, entry)
         if status not in (STOPPED, CREATED) and not force:
@@ -52,19 +53,19 @@ def _lock(root: str, id: str, force: bool) -> int:
     """The lock; with force, from a create that is not coming to its end (a hook hangs), by killing its PID 1."""
     if force:
         try:
-            return store.lock(root, id, wait=False)
+            return containers.lock(root, id, wait=False)
         except BlockingIOError:
             pass
         try:
-            entry = store.load(root, id)
+            entry = containers.load(root, id)
             if entry.creating:
                 signal_init(entry, SIGKILL, forgiving=True)
         except ContainerNotFound:
             pass
-    return store.lock(root, id)
+    return containers.lock(root, id)
 
 
-def destroy(root: str, entry: store.Entry, warn: Callable[[Error], None] | None, directory: str = "") -> None:
+def destroy(root: str, entry: containers.Entry, warn: Callable[[Error], None] | None, directory: str = "") -> None:
     """Kill what is left of a container, and remove it: delete, for who holds its lock.
 
     :param warn: called for each poststop hook that fails
@@ -73,16 +74,16 @@ def destroy(root: str, entry: store.Entry, warn: Callable[[Error], None] | None,
     steps.reach("delete.kill")
     if entry.pid and (entry.creating or entry.shared_pid or is_alive(entry.pid, entry.start)):
         _kill_all(entry)
-    config = store.config(root, entry.id) if "poststop" in entry.hooks else b""
+    config = containers.config(root, entry.id) if "poststop" in entry.hooks else b""
     steps.reach("delete.cgroup")
     try:
-        driver.remove(entry.cgroup)
+        members.remove(entry.cgroup)
     except HostError:
         # A create that was killed early never came to own a cgroup in which there are processes.
         if entry.pid:
             raise
     steps.reach("delete.directory")
-    store.remove(root, entry.id)
+    containers.remove(root, entry.id)
     if config:
         from .hooked import poststop
 
@@ -96,7 +97,7 @@ def destroy(root: str, entry: store.Entry, warn: Callable[[Error], None] | None,
                 warn(error)
 
 
-def _kill_all(entry: store.Entry) -> None:
+def _kill_all(entry: containers.Entry) -> None:
     """SIGKILL to PID 1 and, through the cgroup, to everyone; return when they are gone."""
     pidfd = -1
     try:
@@ -105,9 +106,9 @@ def _kill_all(entry: store.Entry) -> None:
     except ProcessLookupError:
         pass
     try:
-        driver.signal_all(entry.cgroup, SIGKILL)
+        members.signal_all(entry.cgroup, SIGKILL)
         signal_init(entry, SIGKILL, forgiving=True)
-        driver.thaw(entry.cgroup)
+        members.thaw(entry.cgroup)
         if pidfd >= 0:
             for _ in range(_DEATH // _LOOK):
                 if wait_for_end(pidfd, _LOOK) or not is_alive(entry.pid, entry.start):

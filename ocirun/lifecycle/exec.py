@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import posix
 
-from .. import facts, steps, store
+from .. import steps
 from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of
-from ..launch import Launch
-from ..plan.build import Options
+from ..host import facts
+from ..host.procfs import NAMESPACE_FILES, is_alive, open_process
+from ..launch.run import Launch
+from ..plan.draft import Options
 from ..plan.execute import build_exec
-from ..procfs import NAMESPACE_FILES, is_alive, open_process
 from ..record import Record, replace
 from ..spec.model import Capabilities
 from ..spec.read import read_stored
+from ..store import containers
 from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter, connected, tell
 from .status import PAUSED, STOPPED, status_of
 
@@ -87,13 +89,13 @@ class Execution:
         """
         check_descriptors(request)
         self.root, self.request = root, request
-        self.entry = entry = store.load(root, id)
+        self.entry = entry = containers.load(root, id)
         status = status_of(root, entry)
         if status == STOPPED:
             raise StateError("cannot exec in a stopped container")
         if status == PAUSED and not ignore_paused:
             raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
-        self.spec = read_stored(f"{entry.bundle}/config.json", store.config(root, id))
+        self.spec = read_stored(f"{entry.bundle}/config.json", containers.config(root, id))
         self.process = process_of(self.spec, what) if isinstance(what, Command) else completed(self.spec, what)
         # Of the container's own capabilities its create has told.
         self._warn = warn if self.process.capabilities != self.spec.process.capabilities else None
@@ -147,7 +149,7 @@ class Execution:
             )
             if self._warn:
                 tell(self._warn, "process", _of_process(plan.warnings))
-            launch = Launch(plan, "exec", store.directory(self.root, self.entry.id), self.entry.cgroup)
+            launch = Launch(plan, "exec", containers.directory(self.root, self.entry.id), self.entry.cgroup)
             launch.prepare()
             launch.spawn(descriptors, self.request.listen_fds + self.request.preserve_fds, self.request.stdio)
         except ConfigError as error:  # of the process, wherever it comes from
@@ -248,7 +250,7 @@ def _number(text: str, what: str) -> int:
     return int(text)
 
 
-def _pidfd(entry: store.Entry) -> int:
+def _pidfd(entry: containers.Entry) -> int:
     """A descriptor of PID 1 and no other process."""
     try:
         pidfd = open_process(entry.pid)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import signal as _signal
     from types import FrameType, TracebackType
 
-    from ..console import Relay
+    from ..launch.console import Relay
 else:
     import _signal
 
@@ -43,7 +43,7 @@ class Foreground:
         if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         if self.subreaper:
-            from .._native import lib
+            from ..host.native import lib
 
             lib.sys_subreaper()
         return self
@@ -61,7 +61,7 @@ class Foreground:
         :param terminal: the socket on which it has been sent, if there is one
         """
         if terminal:
-            from ..console import Relay, receive_descriptor
+            from ..launch.console import Relay, receive_descriptor
 
             self._relay = Relay(receive_descriptor(terminal))
 

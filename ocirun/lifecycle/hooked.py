@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .. import store
-from ..cgroup import driver
+from ..cgroup import members
 from ..errors import HookError
-from ..hooks import run_hook
+from ..launch.hooks import run_hook
 from ..spec.read import read_stored
-from ..state import hook_state
+from ..store import containers
+from ..store.state import hook_state
 from .kill import SIGKILL, signal_init
 
 TYPE_CHECKING = False
@@ -15,28 +15,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def poststart(root: str, entry: store.Entry, directory: str = "") -> None:
+def poststart(root: str, entry: containers.Entry, directory: str = "") -> None:
     """Run the poststart hooks; when one fails the container is killed (runtime.md, "Lifecycle", step 9).
 
     :param directory: where they are run, if not here
     :raises HookError: one failed
     """
     try:
-        for failure in _failures("poststart", "running", entry, store.config(root, entry.id), entry.pid, directory):
+        config = containers.config(root, entry.id)
+        for failure in _failures("poststart", "running", entry, config, entry.pid, directory):
             raise failure
     except HookError:
-        driver.signal_all(entry.cgroup, SIGKILL)
+        members.signal_all(entry.cgroup, SIGKILL)
         signal_init(entry, SIGKILL, forgiving=True)
         raise
 
 
-def poststop(entry: store.Entry, config: bytes, directory: str = "") -> Iterator[HookError]:
+def poststop(entry: containers.Entry, config: bytes, directory: str = "") -> Iterator[HookError]:
     """Run all poststop hooks; those that fail are what is yielded, and stop nothing (step 13)."""
     return _failures("poststop", "stopped", entry, config, 0, directory)
 
 
 def _failures(
-    kind: str, status: str, entry: store.Entry, config: bytes, pid: int, directory: str
+    kind: str, status: str, entry: containers.Entry, config: bytes, pid: int, directory: str
 ) -> Iterator[HookError]:
     spec = read_stored(f"{entry.bundle}/config.json", config)
     head, tail = hook_state(entry.id, entry.bundle, status, spec.annotations)

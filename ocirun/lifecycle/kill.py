@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posix
 
-from .. import steps, store
-from ..cgroup import driver
+from .. import steps
+from ..cgroup import members
 from ..errors import HostError, StateError, reason_of
-from ..procfs import is_alive, open_process, send_signal
+from ..host.procfs import is_alive, open_process, send_signal
+from ..store import containers
 
 SIGKILL = 9
 
@@ -20,21 +21,21 @@ def kill(root: str, id: str, signal: int, everyone: bool = False) -> None:
     :raises ContainerNotFound: no such container
     :raises StateError: it is not running
     """
-    entry = store.load(root, id)
+    entry = containers.load(root, id)
     steps.reach("kill.signal")
     if everyone or (signal == SIGKILL and entry.shared_pid):
         # Without a pid namespace of its own the kernel kills nobody else when PID 1 ends; the rest may outlive it.
-        if not driver.signal_all(entry.cgroup, signal) and not everyone:
+        if not members.signal_all(entry.cgroup, signal) and not everyone:
             raise StateError("container not running")
         if not entry.cgroup:
             signal_init(entry, signal, everyone)
         return
     signal_init(entry, signal, everyone)
-    if signal == SIGKILL and driver.frozen(entry.cgroup):
-        driver.thaw(entry.cgroup)  # the frozen do not die
+    if signal == SIGKILL and members.frozen(entry.cgroup):
+        members.thaw(entry.cgroup)  # the frozen do not die
 
 
-def signal_init(entry: store.Entry, signal: int, forgiving: bool) -> None:
+def signal_init(entry: containers.Entry, signal: int, forgiving: bool) -> None:
     """Send a signal to PID 1.
 
     :param forgiving: say nothing when it has ended

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .. import store
-from ..cgroup import driver
+from ..cgroup import members
 from ..errors import StateError
+from ..store import containers
 from .status import STOPPED, status_of
 
 
@@ -14,9 +14,9 @@ def pids(root: str, id: str) -> list[int]:
     :raises ContainerNotFound: no such container
     :raises StateError: it has no cgroup to ask
     """
-    entry = store.load(root, id)
+    entry = containers.load(root, id)
     if status_of(root, entry) == STOPPED and not entry.cgroup:
         return []
     if not entry.cgroup:
         raise StateError("ps needs the container's cgroup, and it has none")
-    return driver.pids(entry.cgroup)
+    return members.pids(entry.cgroup)

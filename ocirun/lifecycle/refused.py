@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .. import facts
 from ..errors import ConfigError
-from ..load import parse
+from ..host import facts
 from ..plan.build import refusals
+from ..spec.json import parse
 from ..spec.read import in_order, read_tree
 from ..spec.rules import near
 

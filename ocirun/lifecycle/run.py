@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posix
 
-from .. import steps, store
+from .. import steps
 from ..errors import ContainerNotFound, HostError
+from ..store import containers
 from . import foreground
 from .create import PLAIN, Creation, Request, announce, check_terminal, connected, shares_pids
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..errors import Error
-    from ..notify import Notifier
+    from ..launch.notify import Notifier
     from ..spec.model import Spec
 
 
@@ -104,7 +105,7 @@ def start(
     notifier = None
     try:
         if creation.request.notify_socket:
-            from ..notify import Notifier
+            from ..launch.notify import Notifier
 
             notifier = Notifier(creation.request.notify_socket, creation.notify_directory)
         if before_exec:
@@ -125,16 +126,16 @@ def start(
     return notifier
 
 
-def _delete(root: str, entry: store.Entry, warn: Callable[[Error], None] | None) -> None:
+def _delete(root: str, entry: containers.Entry, warn: Callable[[Error], None] | None) -> None:
     """Delete the container that has ended, unless somebody else has done so and another has its id."""
     from .delete import destroy
 
     try:
-        lock = store.lock(root, entry.id)
+        lock = containers.lock(root, entry.id)
     except ContainerNotFound:
         return
     try:
-        found = store.load(root, entry.id)
+        found = containers.load(root, entry.id)
         if (found.pid, found.start) == (entry.pid, entry.start):
             destroy(root, found, warn, entry.bundle)
     except ContainerNotFound:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import posix
 import select
 
-from .. import steps, store
+from .. import steps
 from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason
-from ..procfs import is_alive, is_pidfd, open_process
+from ..host.procfs import is_alive, is_pidfd, open_process
+from ..store import containers
 from .status import CREATED, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..notify import Notifier
+    from ..launch.notify import Notifier
 
 
 def start(root: str, id: str, notify_socket: str = "") -> None:
@@ -24,10 +25,10 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
     :raises HookError: a startContainer or poststart hook failed
     :raises OperationError: the program could not be executed
     """
-    fd = store.lock(root, id)
+    fd = containers.lock(root, id)
     notifier = None
     try:
-        entry = store.load(root, id)
+        entry = containers.load(root, id)
         status = status_of(root, entry)
         if status == STOPPED:
             raise StateError("cannot start a container that has stopped")
@@ -49,13 +50,13 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
 
 def _notifier(root: str, id: str, caller: str) -> Notifier | None:
     """None for a container whose `create` knew nothing of that."""
-    from ..notify import Notifier
+    from ..launch.notify import Notifier
 
     directory = f"{root}/{id}/notify"
     return Notifier(caller, directory) if posix.access(directory, posix.F_OK) else None
 
 
-def _open_the_way(root: str, entry: store.Entry) -> None:
+def _open_the_way(root: str, entry: containers.Entry) -> None:
     """Write the byte that PID 1 waits for, then wait until its exec closes the other end of the fifo.
 
     PID 1 holds the fifo for reading and writing, close-on-exec, and takes the byte right before the exec. When
@@ -96,7 +97,7 @@ def _open_the_way(root: str, entry: store.Entry) -> None:
     posix.unlink(fifo)
 
 
-def _late_failure(entry: store.Entry, report: str) -> Error:
+def _late_failure(entry: containers.Entry, report: str) -> Error:
     """The error for PID 1's last words, "INDEX ERRNO TEXT" (native/init/wire.c)."""
     index, errno, text = report.split(" ", 2)
     reason = reported_reason(text, int(errno))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .. import store
 from ..errors import ContainerNotFound, HostError
-from ..state import State
+from ..store import containers
+from ..store.state import State
 from .status import STOPPED, status_of
 
 
@@ -13,7 +13,7 @@ def state(root: str, id: str) -> State:
 
     :raises ContainerNotFound: no such container
     """
-    entry = store.load(root, id)
+    entry = containers.load(root, id)
     status = status_of(root, entry)
     return State(
         id=entry.id,
@@ -30,7 +30,7 @@ def state(root: str, id: str) -> State:
 def list_containers(root: str) -> list[State]:
     """The states of all containers below the root directory, by id."""
     found = []
-    for id in store.ids(root):
+    for id in containers.ids(root):
         try:
             found.append(state(root, id))
         except (ContainerNotFound, HostError):  # removed meanwhile, or the remains of a killed create

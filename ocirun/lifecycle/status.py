@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import posix
 
-from .. import store
-from ..cgroup import driver
-from ..procfs import is_alive
+from ..cgroup import members
+from ..host.procfs import is_alive
+from ..store import containers
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
 
-def status_of(root: str, entry: store.Entry) -> str:
+def status_of(root: str, entry: containers.Entry) -> str:
     """The status of the container that the entry describes.
 
     A create that was killed leaves a stopped container, for `delete`.
     """
     if entry.creating:
-        return CREATING if store.is_locked(root, entry.id) else STOPPED
+        return CREATING if containers.is_locked(root, entry.id) else STOPPED
     if not is_alive(entry.pid, entry.start):
         return STOPPED
-    if driver.frozen(entry.cgroup):
+    if members.frozen(entry.cgroup):
         return PAUSED
     return CREATED if _waits_for_start(root, entry.id) else RUNNING
 

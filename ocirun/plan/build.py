@@ -5,98 +5,25 @@ Nothing here touches the kernel. The order of the operations, and why it is so, 
 
 from __future__ import annotations
 
-from ..errors import ConfigError, Problem
-from ..load import child
-from ..record import Record
+from ..spec.pointer import child
 from ..spec.tables import CLOCKS, NAMESPACES, RLIMITS
-from . import mounts, ops, parent, process
+from . import mount_options, mounts, ops, parent, process
+from .draft import Draft
 from .ops import NO_SLOT, Operation
+from .path import clean
 from .tables import MS_PRIVATE, MS_REC, MS_SLAVE, MS_UNBINDABLE, O_PATH, O_RDONLY, O_WRONLY, PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..cgroup.driver import CgroupDir, Placement
-    from ..host import Host
+    from ..errors import Problem
     from ..spec.model import Hook, Process, Spec
     from ..spec.namespaces import IdMapping
-
-
-class Plan(Record):
-    """What create, run or exec does, in order."""
-
-    operations: tuple[Operation, ...]  # the position of one is its `index` in the encoded record
-    inherited: tuple[str, ...]  # what the parent passes as slots 0, 1 ...: "fifo", "console", "pidfd"
-    slots: int  # number of slots used in all
-    warnings: tuple[Problem, ...] = ()  # what the container does without on this host
-
-
-class Options(Record):
-    """What the command line adds to the configuration.
-
-    state_creating and state_created are the state document for createContainer and startContainer hooks, as the text
-    before and after the pid: ocirun.state.hook_state() of these statuses. Needed only if there are such hooks.
-    """
-
-    id: str
-    bundle: str  # absolute
-    no_pivot: bool = False
-    new_keyring: bool = True
-    preserve_fds: int = 0
-    listen_fds: int = 0  # LISTEN_FDS, sd_listen_fds(3)
-    console: bool = False  # a console socket is passed
-    wait: bool = True  # for `start`, on the exec fifo; False for `run`
-    state_creating: tuple[str, str] = ("", "")
-    state_created: tuple[str, str] = ("", "")
-
-
-class Draft:
-    """A plan in the making."""
-
-    def __init__(self, bundle: str, inherited: Sequence[str] = ()) -> None:
-        self.bundle = bundle
-        self.inherited = tuple(inherited)
-        self.operations: list[Operation] = []
-        self.add = self.operations.append
-        self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
-        self._slots = len(self.inherited)
-
-    def slot(self) -> int:
-        """A new slot."""
-        self._slots += 1
-        return self._slots - 1
-
-    def host_path(self, path: str) -> str:
-        """A path of the host; a relative one starts at the bundle."""
-        return path if path[:1] == "/" else f"{self.bundle}/{path}"
-
-    def refuse(self, pointer: str, expected: str, found: str = "") -> None:
-        """Note that the configuration is wrong."""
-        self.problems.append(Problem(pointer=pointer, expected=expected, found=found))
-
-    def warn(self, pointer: str, what: str, found: str) -> None:
-        """Note what is not done as the configuration has it, though that is no error."""
-        self.warnings.append(Problem(pointer=pointer, expected=what, found=found))
-
-    def unsupported(self, pointer: str, what: str) -> None:
-        """Note that the configuration asks for what this version cannot do."""
-        self.refuse(pointer, f"{what} is not supported by this version")
-
-    def finish(self) -> Plan:
-        """The plan.
-
-        :raises ConfigError: something was refused
-        """
-        if self.problems:
-            raise ConfigError("config.json", tuple(self.problems))
-        return Plan(
-            operations=tuple(self.operations),
-            inherited=self.inherited,
-            slots=self._slots,
-            warnings=tuple(self.warnings),
-        )
+    from .cgroup import CgroupDir, Placement
+    from .draft import Options, Plan
+    from .host import Host
+    from .wish import Wish
 
 
 def build(spec: Spec, host: Host, options: Options, placement: Placement, filter: tuple[bytes, int] | None) -> Plan:
@@ -110,7 +37,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     _refuse_unsupported(draft, spec, host, options.no_pivot)
     linux = spec.linux
     spaces = {space.type: (space.path, f"/linux/namespaces/{n}") for n, space in enumerate(linux.namespaces)}
-    wishes = mounts.read_mounts(draft, spec.mounts, host)
+    wishes = mount_options.read_mounts(draft, spec.mounts, host)
 
     draft.operations.extend(placement.operations)
     made = _outer_stage(draft, spec, host, placement.directories, spaces, wishes)
@@ -144,7 +71,7 @@ def refusals(spec: Spec, host: Host) -> list[Problem]:
     """What build() refuses without a further look: for who has found other errors, and lists them all."""
     draft = Draft("/")
     _refuse_unsupported(draft, spec, host, False)
-    mounts.read_mounts(draft, spec.mounts, host)
+    mount_options.read_mounts(draft, spec.mounts, host)
     return draft.problems
 
 
@@ -196,7 +123,7 @@ def _outer_stage(
     host: Host,
     directories: Sequence[CgroupDir],
     spaces: dict[str, tuple[str | None, str]],
-    wishes: Sequence[mounts.Wish],
+    wishes: Sequence[Wish],
 ) -> Sequence[int]:
     """Everything before PID 1 exists. Returns the slots of linux.devices where they are made here.
 
@@ -374,7 +301,7 @@ def _root_filled(
     host: Host,
     directories: Sequence[CgroupDir],
     spaces: dict[str, tuple[str | None, str]],
-    wishes: Sequence[mounts.Wish],
+    wishes: Sequence[Wish],
     made: Sequence[int],
 ) -> None:
     """Root and mounts, as hooks that enter by pid find them at root.path."""
@@ -442,7 +369,7 @@ def _init_hook(kind: str, number: int, hook: Hook, spec: Spec, state: tuple[str,
     )
 
 
-def _root_entered(draft: Draft, spec: Spec, options: Options, own_mounts: bool, wishes: Sequence[mounts.Wish]) -> None:
+def _root_entered(draft: Draft, spec: Spec, options: Options, own_mounts: bool, wishes: Sequence[Wish]) -> None:
     """From the host's root into the container's, and what is read-only only now."""
     add = draft.add
     if not own_mounts:
@@ -451,7 +378,7 @@ def _root_entered(draft: Draft, spec: Spec, options: Options, own_mounts: bool, 
         add(ops.move_root("init", "/root/path"))
     else:
         add(ops.pivot_root("init", "/root/path"))
-    cwd = mounts.clean(spec.process.cwd)
+    cwd = clean(spec.process.cwd)
     if cwd != "/":
         add(ops.mkdir("init", "/process/cwd", target=cwd, mode=0o755))
     if options.console:

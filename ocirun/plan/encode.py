@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .build import Plan
+    from .draft import Plan
 
 MAGIC = 0x6E75726F
 VERSION = 1

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from ..spec.tables import NAMESPACES
 from . import ops, process
-from .build import (
-    Draft,
-    Options,
-    Plan,
-    has_own_mounts,
-    open_cgroups,
-    outer_limits,
-    refuse_process,
-    root_is_caller,
-)
+from .build import has_own_mounts, open_cgroups, outer_limits, refuse_process, root_is_caller
+from .draft import Draft
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..cgroup.driver import CgroupDir
-    from ..host import Host
     from ..spec.model import Process, Spec
+    from .cgroup import CgroupDir
+    from .draft import Options, Plan
+    from .host import Host
 
 
 def build_exec(

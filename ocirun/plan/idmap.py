@@ -14,10 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..host import Host
     from ..spec.model import Linux
-    from .build import Draft
-    from .mounts import Wish
+    from .draft import Draft
+    from .host import Host
+    from .wish import Wish
 
 
 def check(draft: Draft, wish: Wish, host: Host) -> None:

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from . import ops
 from .ops import NO_SLOT
+from .path import clean
 from .tables import (
-    ATTR_ATIME,
-    ATTR_NOATIME,
     ATTR_NODEV,
     ATTR_NOEXEC,
     ATTR_NOSUID,
     ATTR_RDONLY,
-    ATTR_STRICTATIME,
-    ATTRIBUTES,
-    FLAGS,
-    MS_BIND,
-    MS_NOATIME,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
     MS_RDONLY,
     MS_REC,
-    MS_RELATIME,
     MS_REMOUNT,
-    MS_SHARED,
-    MS_STRICTATIME,
-    PROPAGATION,
-    RECURSIVE,
     TARGET_AS_TAKEN,
     TARGET_COPY_UP,
     TARGET_ORDINARY,
@@ -36,32 +25,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..cgroup.driver import CgroupDir
-    from ..host import Hierarchy, Host
     from ..spec.devices import Device
-    from ..spec.model import Linux, Mount
-    from ..spec.namespaces import IdMapping
-    from .build import Draft
+    from ..spec.model import Linux
+    from .cgroup import CgroupDir
+    from .draft import Draft
+    from .host import Hierarchy, Host
+    from .wish import Wish
 
 _GROUP = 16  # descriptors open at once for sources of bind mounts; more where these groups
 _GROUPS = 200  # would be more than the queue of a socket takes (net.core.wmem_default)
 
 _CGROUP_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _CGROUP_ATTRIBUTES = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC
-
-# lxcfs puts its own files over these; anything else inside /proc could redirect what we write there (CVE-2019-16884).
-_ALLOWED_IN_PROC = (
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-)
 
 # Path, major, minor: character devices of mode 0666 that every container has (config-linux.md, "Default Devices").
 _DEFAULT_DEVICES = (
@@ -79,170 +54,6 @@ _LINKS = (
     ("/proc/self/fd/2", "/dev/stderr"),
 )
 _FILE_TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
-
-
-class Wish:
-    """One of mounts, with its options sorted out."""
-
-    __slots__ = (
-        "attr_clear",
-        "copy_up",
-        "data",
-        "fetch",
-        "flags",
-        "fstype",
-        "idmap",
-        "mappings",
-        "pointer",
-        "propagations",
-        "rec_clear",
-        "rec_set",
-        "slot",
-        "source",
-        "target",
-    )
-
-    def __init__(self, pointer: str, fstype: str, source: str, target: str) -> None:
-        self.pointer = pointer
-        self.fstype = fstype  # "bind" for all bind mounts
-        self.source = source
-        self.target = target
-        self.flags = 0  # MS_*
-        # MOUNT_ATTR_* that an option clears. What no option is about stays as the source of a bind mount has it:
-        # "ro" does not bring back the set-user-ID programs of a nosuid source, as a remount by mount(2) would.
-        self.attr_clear = 0
-        self.rec_set = 0
-        self.rec_clear = 0
-        self.propagations: list[int] = []  # MS_*, one after the other
-        self.data: list[str] = []
-        self.copy_up = False
-        self.idmap = ""  # or "idmap", "ridmap"
-        self.mappings: tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]] | None = None
-        self.slot = NO_SLOT  # of a source that was opened before
-        self.fetch: int | None = None  # first of a group of sources that was put away: whether that is the last group
-
-    @property
-    def propagation(self) -> int:
-        """The first of propagations, or 0."""
-        return self.propagations[0] if self.propagations else 0
-
-    @property
-    def attr_set(self) -> int:
-        """MOUNT_ATTR_* for the flags."""
-        found = 0
-        for flag, attribute in ATTRIBUTES.items():
-            if self.flags & flag:
-                found |= attribute
-        if self.flags & MS_STRICTATIME:
-            return found | ATTR_STRICTATIME
-        return found | ATTR_NOATIME if self.flags & MS_NOATIME else found
-
-    @property
-    def late_readonly(self) -> bool:
-        """Read-only only when everything is in it: other mounts and devices need their places made there."""
-        filled = self.fstype == "tmpfs" or (self.target == "/dev" and self.fstype != "bind")
-        return filled and bool(self.flags & MS_RDONLY)
-
-    @property
-    def first_flags(self) -> int:
-        """The flags until then."""
-        return self.flags & ~MS_RDONLY if self.late_readonly else self.flags
-
-
-def clean(path: str) -> str:
-    """An absolute path without ".", ".." and doubled slashes, by its text alone."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part and part != ".":
-            parts.append(part)
-    return "/" + "/".join(parts)
-
-
-def read_mounts(draft: Draft, mounts: Sequence[Mount], host: Host) -> list[Wish]:
-    """The mounts with their options sorted out; what is wrong goes into draft.problems."""
-    wishes = []
-    for number, mount in enumerate(mounts):
-        pointer = f"/mounts/{number}"
-        wish = Wish(pointer, mount.type or "", mount.source or "", clean(mount.destination))
-        for option in mount.options:
-            _read_option(wish, option)
-        if wish.flags & MS_BIND or wish.fstype == "bind":
-            # The type of a bind mount says nothing (config.md, "Mounts"), and "bind" without the option is one too.
-            wish.fstype = "bind"
-            wish.source = draft.host_path(wish.source)
-        if mount.uid_mappings or mount.gid_mappings:
-            wish.mappings = mount.uid_mappings, mount.gid_mappings
-            wish.idmap = wish.idmap or "idmap"
-        if wish.idmap:
-            from . import idmap
-
-            idmap.check(draft, wish, host)
-        _check(draft, mount, wish)
-        wishes.append(wish)
-    return wishes
-
-
-def _read_option(wish: Wish, option: str) -> None:
-    if option in FLAGS:
-        on, flag = FLAGS[option]
-        if on:
-            if flag & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME):  # one choice of three
-                wish.flags &= ~(MS_NOATIME | MS_RELATIME | MS_STRICTATIME)
-                wish.attr_clear |= ATTR_ATIME
-            wish.flags |= flag
-            wish.attr_clear &= ~ATTRIBUTES.get(flag, 0)
-        else:
-            wish.flags &= ~flag
-            wish.attr_clear |= ATTR_ATIME if flag & (MS_NOATIME | MS_STRICTATIME) else ATTRIBUTES.get(flag, 0)
-    elif option in PROPAGATION:
-        _add_propagation(wish.propagations, PROPAGATION[option])
-    elif option in RECURSIVE:
-        on_all, off_all = RECURSIVE[option]
-        wish.rec_set = wish.rec_set & ~off_all | on_all
-        wish.rec_clear = wish.rec_clear & ~(on_all & ~ATTR_ATIME) | off_all
-    elif option == "tmpcopyup":
-        wish.copy_up = True
-    elif option in ("idmap", "ridmap"):
-        wish.idmap = option
-    elif "," in option and '"' not in option and "\\" not in option:  # several, as mount(2) would take them
-        wish.data.extend(part for part in option.split(",") if part)
-    elif option:
-        wish.data.append(option)
-
-
-def _add_propagation(before: list[int], flags: int) -> None:
-    """In their order, as several mount(2) would: "shared" makes peers of a slave too, the others start anew (what is
-    for all mounts, "rslave", is not over for those below by "private")."""
-    if flags & MS_SHARED:
-        if before and not (before[-1] ^ flags) & MS_REC:
-            flags |= before.pop()
-    elif flags & MS_REC or not any(one & MS_REC for one in before):
-        before.clear()
-    before.append(flags)
-
-
-def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
-    pointer, target = wish.pointer, wish.target
-    if target == "/" and not wish.flags & MS_REMOUNT:
-        draft.refuse(pointer + "/destination", "expected a path below the root", mount.destination)
-    if wish.fstype == "bind":
-        if wish.data:
-            draft.refuse(
-                pointer + "/options",
-                "bind mounts cannot have any filesystem-specific options applied",
-                ",".join(wish.data),
-            )
-        if not mount.source and not wish.flags & MS_REMOUNT:
-            draft.refuse(pointer, "expected a source for a bind mount")
-    elif not wish.fstype and not wish.flags & MS_REMOUNT:
-        draft.refuse(pointer, 'expected a type, or the option "bind" or "rbind"')
-    if target == "/proc":
-        if wish.fstype not in ("proc", "bind"):  # whether a source is a procfs is seen when it is mounted
-            draft.refuse(pointer, f'"{target}" cannot be mounted because it is not of type proc', wish.fstype)
-    elif target.startswith("/proc/") and target not in _ALLOWED_IN_PROC:
-        draft.refuse(pointer, f'"{target}" cannot be mounted because it is inside /proc')
 
 
 def make_from_devices(draft: Draft, wishes: Sequence[Wish]) -> None:

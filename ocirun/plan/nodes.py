@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from ..spec.namespaces import on_the_host
 from . import ops
-from .mounts import clean, mode_of
+from .mounts import mode_of
 from .ops import NO_SLOT
+from .path import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.model import Linux
-    from .build import Draft
+    from .draft import Draft
 
 
 def make(draft: Draft, linux: Linux) -> list[int]:

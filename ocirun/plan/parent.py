@@ -18,8 +18,8 @@ REQUIRED = 0
 ABSENT_OK = 1  # a missing file does not matter
 ALTERNATIVE = 2  # for when the file of the write before is missing; does nothing otherwise
 
-# The moments, in order: before the init is spawned, then where it waits for the runtime (wire.py). PID 1 exists from
-# PID on and has done nothing then; at READY nothing is left for it but the exec.
+# The moments, in order: before the init is spawned, then where it waits for the runtime (launch/wire.py). PID 1
+# exists from PID on and has done nothing then; at READY nothing is left for it but the exec.
 PREPARE, MAPS, PID, MOUNTS, READY = "prepare", "maps", "pid", "mounts", "ready"
 
 MOMENTS: dict[str, str] = {

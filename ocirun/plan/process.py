@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from _struct import pack
 
-from ..host import EVERY_CAPABILITY
 from ..spec.tables import CAPABILITIES, RLIMITS
 from . import ops
+from .host import EVERY_CAPABILITY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..host import Host
     from ..spec.model import Capabilities, Process, Spec
-    from .build import Draft, Options
+    from .draft import Draft, Options
+    from .host import Host
 
 
 _SHOWN = 200

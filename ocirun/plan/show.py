@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .build import Plan
+    from .draft import Plan
     from .ops import Operation
 
 _MS = {

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.model import Linux, Process
     from ..spec.tuning import CpuAffinity, IoPriority, Scheduler
-    from .build import Draft
+    from .draft import Draft
     from .ops import Operation
 
 

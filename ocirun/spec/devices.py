@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..load import child
 from ..record import Record
+from .pointer import child
 from .readers import array, int64, map_of, one_of, record, string, uint32
 from .rules import quoted
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..load import child
 from ..record import Record
+from .pointer import child
 from .readers import array, boolean, int64, map_of, record, string, uint16, uint32, uint64, wrong
 
 TYPE_CHECKING = False

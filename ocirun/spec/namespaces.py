@@ -4,8 +4,8 @@ sysctls.
 
 from __future__ import annotations
 
-from ..load import child
 from ..record import Record
+from .pointer import child
 from .readers import array, int64, map_of, record, uint32
 from .rules import NAMESPACES, is_number, quoted
 from .tables import CLOCKS

@@ -13,9 +13,22 @@ import posix
 from _stat import S_ISDIR, S_ISREG
 
 from ..errors import ConfigError, Error, Problem, reason_of
-from ..load import check_size, parse
 from . import model
-from .readers import array, boolean, int64, integer, later, one_of, record, string, string_map, strings, uint32, uint64
+from .json import check_size, parse
+from .readers import (
+    array,
+    boolean,
+    int64,
+    integer,
+    later,
+    one_of,
+    record,
+    string,
+    string_map,
+    strings,
+    uint32,
+    uint64,
+)
 from .tables import NAMESPACES, PROPAGATIONS, RLIMITS
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ returns something of the right type.
 from __future__ import annotations
 
 from ..errors import Problem
-from ..load import child
+from .pointer import child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

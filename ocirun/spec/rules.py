@@ -8,7 +8,7 @@ rules for what few containers have are in the modules that read it.
 from __future__ import annotations
 
 from ..errors import Problem
-from ..load import child
+from .pointer import child
 from .tables import CAPABILITIES
 
 TYPE_CHECKING = False

@@ -7,8 +7,9 @@ and applying it takes ten times as long as creating a container, so only `ocirun
 from __future__ import annotations
 
 from ..errors import ConfigError, Error, Problem
-from ..load import child, parse
 from . import read, rules
+from .json import parse
+from .pointer import child
 from .warnings import warnings
 
 TYPE_CHECKING = False

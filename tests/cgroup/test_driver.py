@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from ocirun import facts
-from ocirun.cgroup import create, driver
-from ocirun.cgroup.driver import CgroupDir, Placement
+from ocirun.cgroup import driver, members
+from ocirun.cgroup.paths import below
 from ocirun.errors import HostError, OperationError
-from ocirun.host import Hierarchy, Host
+from ocirun.host import facts
+from ocirun.plan.cgroup import CgroupDir, Placement
+from ocirun.plan.host import Hierarchy, Host
 from ocirun.spec.limits import BlockIo, Cpu, HugepageLimit, Memory, Pids
 from ocirun.spec.model import DeviceRule, Linux, Process, Resources, Root, Spec
 
@@ -247,13 +248,13 @@ def made(request: pytest.FixtureRequest) -> Iterator[Callable[[Spec], Placement]
 
     yield make
     for placement in placements:
-        driver.thaw(placement.directories)
-        driver.signal_all(placement.directories, signal.SIGKILL)
-        driver.remove(placement.directories)
+        members.thaw(placement.directories)
+        members.signal_all(placement.directories, signal.SIGKILL)
+        members.remove(placement.directories)
     for hierarchy in HOST.hierarchies:
         path = Path(hierarchy.mountpoint, NAME)
         if path.exists():
-            driver.remove([CgroupDir(controllers=hierarchy.controllers, path=str(path), mountpoint="")])
+            members.remove([CgroupDir(controllers=hierarchy.controllers, path=str(path), mountpoint="")])
 
 
 def value(placement: Placement, controller: str, file: str) -> str:
@@ -335,7 +336,7 @@ def test_absent_files(made: Callable[..., Placement]) -> None:
     blkio = next(h.mountpoint for h in HOST.hierarchies if "blkio" in h.controllers)
     placement = made(spec(f"/{NAME}/probe"))
     files = {path.name for path in Path(blkio, NAME, "probe").iterdir()}
-    driver.remove(placement.directories)
+    members.remove(placement.directories)
     limits = Resources(block_io=BlockIo(weight=200))
     if "blkio.bfq.weight" in files:
         assert "200" in value(made(spec(f"/{NAME}/x", limits)), "blkio", "blkio.bfq.weight")
@@ -346,8 +347,8 @@ def test_absent_files(made: Callable[..., Placement]) -> None:
 
 def test_who_is_in_it(made: Callable[..., Placement], processes: Callable[..., subprocess.Popen[bytes]]) -> None:
     placement = made(spec())
-    assert driver.pids(placement.directories) == []
-    assert not driver.signal_all(placement.directories, signal.SIGTERM)
+    assert members.pids(placement.directories) == []
+    assert not members.signal_all(placement.directories, signal.SIGTERM)
     first = processes(placement)
     for directory in placement.directories:
         Path(directory.path, "below").mkdir()
@@ -356,13 +357,13 @@ def test_who_is_in_it(made: Callable[..., Placement], processes: Callable[..., s
             for file in ("cpuset.cpus", "cpuset.mems"):
                 Path(directory.path, "below", file).write_text(Path(directory.path, file).read_text())
     second = processes(placement, below="/below")
-    assert driver.pids(placement.directories) == sorted((first.pid, second.pid))
-    assert driver.signal_all(placement.directories, signal.SIGTERM)
+    assert members.pids(placement.directories) == sorted((first.pid, second.pid))
+    assert members.signal_all(placement.directories, signal.SIGTERM)
     assert (first.wait(5), second.wait(5)) == (-signal.SIGTERM, -signal.SIGTERM)
-    driver.remove(placement.directories)
+    members.remove(placement.directories)
     assert not any(Path(path).exists() for path in paths(placement))
-    driver.remove(placement.directories)  # nothing to do is no error
-    assert driver.pids(placement.directories) == []
+    members.remove(placement.directories)  # nothing to do is no error
+    assert members.pids(placement.directories) == []
 
 
 def test_more_processes_than_fit_a_page(
@@ -372,31 +373,31 @@ def test_more_processes_than_fit_a_page(
     placement = made(spec())
     shell = processes(placement, "/bin/sh", "-c", "for i in $(seq 900); do sleep 100 & done; wait")
     end = time.monotonic() + 20
-    while len(driver.pids(placement.directories)) < 901:
+    while len(members.pids(placement.directories)) < 901:
         assert time.monotonic() < end
         time.sleep(0.05)
-    assert driver.signal_all(placement.directories, signal.SIGKILL)
+    assert members.signal_all(placement.directories, signal.SIGKILL)
     assert shell.wait(5) == -signal.SIGKILL
-    driver.remove(placement.directories)
+    members.remove(placement.directories)
 
 
 def test_freeze(made: Callable[..., Placement], processes: Callable[..., subprocess.Popen[bytes]]) -> None:
     placement = made(spec())
-    assert not driver.frozen(placement.directories)
+    assert not members.frozen(placement.directories)
     process = processes(placement)
-    driver.freeze(placement.directories)
-    assert driver.frozen(placement.directories)
-    driver.signal_all(placement.directories, signal.SIGTERM)
-    assert driver.frozen(placement.directories), "still paused"
+    members.freeze(placement.directories)
+    assert members.frozen(placement.directories)
+    members.signal_all(placement.directories, signal.SIGTERM)
+    assert members.frozen(placement.directories), "still paused"
     if not HOST.unified:  # v2: "a process can be killed by a fatal signal" while frozen
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.2)
-    driver.thaw(placement.directories)
-    assert not driver.frozen(placement.directories)
+    members.thaw(placement.directories)
+    assert not members.frozen(placement.directories)
     assert process.wait(5) == -signal.SIGTERM
     process = processes(placement)
-    driver.freeze(placement.directories)
-    driver.signal_all(placement.directories, signal.SIGKILL)
+    members.freeze(placement.directories)
+    members.signal_all(placement.directories, signal.SIGKILL)
     assert process.wait(5) == -signal.SIGKILL, "killing does not wait for a thaw"
 
 
@@ -406,13 +407,13 @@ def test_a_fork_bomb_is_killed(
     placement = made(spec(resources=Resources(pids=Pids(limit=60))))
     bomb = processes(placement, sys.executable, "-c", BOMB)
     time.sleep(0.3)
-    assert driver.signal_all(placement.directories, signal.SIGKILL)
+    assert members.signal_all(placement.directories, signal.SIGKILL)
     bomb.wait(5)
     end = time.monotonic() + 5
-    while driver.pids(placement.directories):
+    while members.pids(placement.directories):
         assert time.monotonic() < end
         time.sleep(0.01)
-    driver.remove(placement.directories)
+    members.remove(placement.directories)
 
 
 def test_in_use_and_frozen_ones_are_refused(
@@ -426,10 +427,10 @@ def test_in_use_and_frozen_ones_are_refused(
     assert process.poll() is None
     process.kill()
     process.wait()
-    driver.freeze(placement.directories)
+    members.freeze(placement.directories)
     with pytest.raises(HostError, match="container's cgroup unexpectedly frozen"):
         made(spec())
-    driver.thaw(placement.directories)
+    members.thaw(placement.directories)
     made(spec())
 
 
@@ -439,18 +440,18 @@ def test_remove_with_a_process(
     placement = made(spec())
     process = processes(placement)
     with pytest.raises(HostError, match=r"unable to remove container's cgroup: .*: device or resource busy"):
-        driver.remove(placement.directories)
+        members.remove(placement.directories)
     process.kill()  # not reaped: a zombie is in nobody's way
-    driver.remove(placement.directories)
+    members.remove(placement.directories)
 
 
 @on_v1
 def test_oom_killed(made: Callable[..., Placement], processes: Callable[..., subprocess.Popen[bytes]]) -> None:
     placement = made(spec(resources=Resources(memory=Memory(limit=8 << 20, swap=8 << 20))))
-    assert not driver.oom_killed(placement.directories)
+    assert not members.oom_killed(placement.directories)
     eater = processes(placement, "/bin/sh", "-c", "a=$(head -c 64M /dev/zero | tr '\\0' x)")
     eater.wait(10)
-    assert driver.oom_killed(placement.directories)
+    assert members.oom_killed(placement.directories)
 
 
 @pytest.fixture
@@ -475,12 +476,12 @@ def test_v2(v2: Host, made: Callable[..., Placement], processes: Callable[..., s
     assert paths(placement) == [str(leaf)]
     assert (leaf / "cgroup.controllers").read_text().split() == controllers
     process = processes(placement)
-    assert driver.pids(placement.directories) == [process.pid]
-    driver.freeze(placement.directories)
-    assert driver.frozen(placement.directories)
+    assert members.pids(placement.directories) == [process.pid]
+    members.freeze(placement.directories)
+    assert members.frozen(placement.directories)
     assert "frozen 1" in (leaf / "cgroup.events").read_text()
-    driver.thaw(placement.directories)
-    assert driver.signal_all(placement.directories, signal.SIGKILL)
+    members.thaw(placement.directories)
+    assert members.signal_all(placement.directories, signal.SIGKILL)
     assert process.wait(5) == -signal.SIGKILL
     with pytest.raises(OperationError, match="controller nosuch is not available here") as caught:
         made(spec(f"/{NAME}/other", Resources(unified={"nosuch.max": "1"})), v2)
@@ -512,9 +513,9 @@ def test_v2_below_threads(v2: Host, made: Callable[..., Placement]) -> None:
         assert not (threaded / "sub" / "x").exists()
         placement = made(spec(f"/{NAME}-t/sub/x"), v2)
         assert (threaded / "sub" / "x" / "cgroup.type").read_text() == "threaded\n"
-        driver.remove(placement.directories)
+        members.remove(placement.directories)
     finally:
-        driver.remove([CgroupDir(controllers=(), path=str(threaded), mountpoint="")])
+        members.remove([CgroupDir(controllers=(), path=str(threaded), mountpoint="")])
 
 
 # In a copy
@@ -522,21 +523,21 @@ def test_v2_below_threads(v2: Host, made: Callable[..., Placement]) -> None:
 
 def test_oom_killed_on_v2(tmp_path: Path) -> None:
     directories = [CgroupDir(controllers=(), path=str(tmp_path), mountpoint=str(tmp_path))]
-    assert not driver.oom_killed(directories)
+    assert not members.oom_killed(directories)
     (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 0\noom_group_kill 0\n")
-    assert not driver.oom_killed(directories)
+    assert not members.oom_killed(directories)
     (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 2\noom_group_kill 0\n")
-    assert driver.oom_killed(directories)
+    assert members.oom_killed(directories)
 
 
 def test_processes_of_other_pid_namespaces(tmp_path: Path) -> None:
     """They are "0" in the kernel's list, and kill(0) would be the end of ourselves."""
     (tmp_path / "cgroup.procs").write_text("0\n2147483646\n0\n")
     directories = [CgroupDir(controllers=(), path=str(tmp_path), mountpoint=str(tmp_path))]
-    assert driver.pids(directories) == [2147483646]
-    assert driver.signal_all(directories, signal.SIGTERM)
+    assert members.pids(directories) == [2147483646]
+    assert members.signal_all(directories, signal.SIGTERM)
 
 
 def test_below() -> None:
-    assert create.below("/a/./b/../c//") == "a/c"
-    assert create.below("../..") == ""
+    assert below("/a/./b/../c//") == "a/c"
+    assert below("../..") == ""

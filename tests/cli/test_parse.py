@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ocirun.cli.parse import Call, UnknownCommand, WrongCount, parse
+from ocirun.cli.call import Call
+from ocirun.cli.parse import UnknownCommand, WrongCount, parse
 from ocirun.cli.table import COMMANDS, GLOBAL
 from ocirun.errors import UsageError
 

@@ -18,7 +18,7 @@ from harness import Bundle, Network, Result, Runtime, Workshop
 from ocirun.steps import STEPS
 
 pytestmark = pytest.mark.ocirun
-DOOR = Path(__file__).parents[1] / "faults.py"
+DOOR = Path(__file__).parents[1] / "drivers" / "faults.py"
 
 VERBS = ("create", "start", "exec", "kill", "delete")
 

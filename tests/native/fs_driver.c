@@ -28,24 +28,6 @@ void say(struct init *init, const char *format, ...)
 	va_end(arguments);
 }
 
-int slot_fd(struct init *init, uint32_t slot)
-{
-	return slot < init->plan.header->slot_count ? init->slots[slot] : -1;
-}
-
-int slot_fill(struct init *init, uint32_t slot, int fd)
-{
-	init->slots[slot] = fd;
-	return 0;
-}
-
-void slot_close(struct init *init, uint32_t slot)
-{
-	if (init->slots[slot] >= 0)
-		close(init->slots[slot]);
-	init->slots[slot] = -1;
-}
-
 int op_unshare(struct init *init, const struct op_unshare *op)
 {
 	(void)init;

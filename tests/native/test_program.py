@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ocirun import launch, procfs, program
+from ocirun.host import procfs
+from ocirun.launch import program, run
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_the_sysctl(value: str) -> None:
     """vm.memfd_noexec of a pid namespace of our own: 1 asks for MFD_EXEC, 2 forbids memory and leaves the file."""
     script = (
         f"echo {value} > /proc/sys/vm/memfd_noexec || exit 77; exec {sys.executable} -c '"
-        "import os; from ocirun import program;"
+        "import os; from ocirun.launch import program;"
         'fd = program.sealed_copy(os.open("/bin/true", os.O_RDONLY), "/tmp");'
         "print(os.readlink(f\"/proc/self/fd/{fd}\"));"
         "print(os.waitpid(program.execute(fd, (b\"true\",), {}, (0, 1, 2), 3, ()), 0)[1])'"
@@ -185,5 +186,5 @@ def test_the_sysctl(value: str) -> None:
 
 
 def test_what_is_said_when_there_is_none(tmp_path: Path) -> None:
-    text = launch._why_not_executable(PermissionError(13, ""), str(tmp_path))
+    text = run._why_not_executable(PermissionError(13, ""), str(tmp_path))
     assert text == "execute the container's init: permission denied"

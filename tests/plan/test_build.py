@@ -25,11 +25,12 @@ from plandriver import (
 )
 
 from ocirun.errors import ConfigError
-from ocirun.host import Host
 from ocirun.plan import parent, tables
-from ocirun.plan.build import Options, build
+from ocirun.plan.build import build
+from ocirun.plan.draft import Options
 from ocirun.plan.encode import encode
 from ocirun.plan.execute import build_exec
+from ocirun.plan.host import Host
 from ocirun.plan.ops import NO_SLOT
 from ocirun.plan.process import environment
 from ocirun.plan.show import describe

@@ -12,7 +12,7 @@ from plandriver import HERE, decode, plan_of, spec_of
 
 from ocirun.errors import ConfigError
 from ocirun.plan import ops, parent, show
-from ocirun.plan.build import Plan
+from ocirun.plan.draft import Plan
 from ocirun.plan.encode import encode
 from ocirun.plan.fields import FIELDS
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from plandriver import HERE
 
-from ocirun import facts
-from ocirun.host import Hierarchy
-from ocirun.procfs import read_file
+from ocirun.host import facts
+from ocirun.host.files import read_file
+from ocirun.plan.host import Hierarchy
 from ocirun.spec.model import Capabilities, Linux, Namespace, Process, Root, Spec
 from ocirun.spec.tuning import Scheduler
 
@@ -121,7 +121,10 @@ def test_who_may_schedule() -> None:
     assert facts.host(process=scheduled).may_schedule == (expected and not facts.host().in_user_namespace)
 
 
-SHOW = "from ocirun.facts import host; h = host(); print(h.euid, h.in_user_namespace, h.may_mount, h.setgroups_denied)"
+SHOW = (
+    "from ocirun.host.facts import host; h = host();"
+    " print(h.euid, h.in_user_namespace, h.may_mount, h.setgroups_denied)"
+)
 
 
 @pytest.mark.parametrize(

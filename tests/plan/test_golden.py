@@ -11,7 +11,7 @@ import pytest
 from plandriver import FILTER, HERE, HOSTS, directories, options_for, plan_of, spec_of
 
 from ocirun.plan import show
-from ocirun.plan.build import Plan
+from ocirun.plan.draft import Plan
 from ocirun.plan.execute import build_exec
 from ocirun.record import replace
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ocirun import why
+from ocirun.launch import why
 from ocirun.plan import ops, parent, tables
-from ocirun.plan.build import Plan
+from ocirun.plan.draft import Plan
 from ocirun.plan.ops import Operation
 from ocirun.spec.tables import NAMESPACES
 

@@ -19,11 +19,11 @@ from spec.strategies import at, changed, full, removed
 from ocirun.cgroup import driver
 from ocirun.cli.table import COMMANDS
 from ocirun.errors import Error
-from ocirun.host import Hierarchy
 from ocirun.plan.build import build
 from ocirun.plan.execute import build_exec
+from ocirun.plan.host import Hierarchy
 from ocirun.record import replace
-from ocirun.seccomp import compile_filter
+from ocirun.seccomp.cache import compile_filter
 from ocirun.spec.read import read_spec
 
 Tree = Any

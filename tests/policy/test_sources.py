@@ -54,8 +54,8 @@ def test_no_binaries() -> None:
 
 
 def test_top_level_stays_small() -> None:
-    """What tools expect there, the four folders, and the two files that a newcomer opens first."""
+    """What tools expect there, the five folders, and the files that people look for at the top."""
     assert {name.partition("/")[0] for name in tracked()} <= {
-        ".ci", ".gitignore", "LICENSE", "README.md", "conformance", "docs", "native", "ocirun", "pyproject.toml",
-        "setup.py", "tests",
+        ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "conformance",
+        "docs", "native", "ocirun", "pyproject.toml", "setup.py", "tests",
     }  # fmt: skip

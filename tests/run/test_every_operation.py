@@ -1,7 +1,7 @@
 """Every kind of operation is watched: a runtime that leaves it out of its plans fails a test of this folder.
 
-Each row's test is run against a runtime without the operation (tests/faults.py), where it has to fail; and against the
-same front door without a fault, where it has to pass.
+Each row's test is run against a runtime without the operation (tests/drivers/faults.py), where it has to fail; and
+against the same front door without a fault, where it has to pass.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every property and every option of mounts is watched: a runtime that ignores it fails a test of its row in
 matrix.toml.
 
-The row's tests run against the tests' own front door (tests/faults.py), which reads config.json as if the property were
-not there; one of them has to fail then, and to pass without that fault.
+The row's tests run against the tests' own front door (tests/drivers/faults.py), which reads config.json as if the
+property were not there; one of them has to fail then, and to pass without that fault.
 """
 
 from __future__ import annotations

@@ -370,8 +370,8 @@ def test_in_a_program_with_an_event_loop(runtime: Runtime, bundle: Workshop, hos
 
 @pytest.mark.ocirun
 def test_without_pyroute2(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ocirun import netlink
     from ocirun.errors import HostError
+    from ocirun.host import netlink
 
     monkeypatch.setattr("importlib.machinery.PathFinder.find_spec", lambda *_: None)
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]:

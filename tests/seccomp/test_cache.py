@@ -13,8 +13,9 @@ import pytest
 from bpfmachine import profiles, record
 from harness import PACKAGES
 
-from ocirun import bpf, seccomp
 from ocirun.errors import OperationError
+from ocirun.seccomp import filter
+from ocirun.seccomp.cache import compile_filter
 
 PROFILE: dict[str, Any] = {
     "defaultAction": "SCMP_ACT_ALLOW",
@@ -26,13 +27,13 @@ PROFILE: dict[str, Any] = {
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Gets what is compiled."""
     seen: list[object] = []
-    real = bpf.compile
+    real = filter.compile
 
     def counted(profile: Any) -> bytes:
         seen.append(profile)
         return real(profile)
 
-    monkeypatch.setattr(bpf, "compile", counted)
+    monkeypatch.setattr(filter, "compile", counted)
     return seen
 
 
@@ -42,13 +43,13 @@ def entries(cache: Path) -> list[Path]:
 
 def test_compiled_once(tmp_path: Path, compilations: list[object]) -> None:
     cache = tmp_path / "cache"
-    first = seccomp.compile_filter(record(PROFILE), str(cache))
-    assert seccomp.compile_filter(record(dict(PROFILE)), str(cache)) == first
+    first = compile_filter(record(PROFILE), str(cache))
+    assert compile_filter(record(dict(PROFILE)), str(cache)) == first
     assert len(compilations) == 1
     (entry,) = entries(cache)
     assert cache.stat().st_mode & 0o7777 == 0o700
     assert entry.stat().st_mode & 0o7777 == 0o600
-    assert seccomp.compile_filter(record(PROFILE), None) == first
+    assert compile_filter(record(PROFILE), None) == first
     assert len(compilations) == 2
 
 
@@ -63,15 +64,15 @@ def test_compiled_once(tmp_path: Path, compilations: list[object]) -> None:
     ],
 )
 def test_another_profile(tmp_path: Path, compilations: list[object], other: dict[str, Any]) -> None:
-    seccomp.compile_filter(record(PROFILE), str(tmp_path))
-    program, _ = seccomp.compile_filter(record({**PROFILE, **other}), str(tmp_path))
+    compile_filter(record(PROFILE), str(tmp_path))
+    program, _ = compile_filter(record({**PROFILE, **other}), str(tmp_path))
     assert len(compilations) == 2
-    assert program == seccomp.compile_filter(record({**PROFILE, **other}), None)[0]
+    assert program == compile_filter(record({**PROFILE, **other}), None)[0]
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "bit in the program", "bit in the sum", "other format"])
 def test_damaged_entries(tmp_path: Path, compilations: list[object], damage: str) -> None:
-    good = seccomp.compile_filter(record(PROFILE), str(tmp_path))
+    good = compile_filter(record(PROFILE), str(tmp_path))
     (entry,) = entries(tmp_path)
     data = bytearray(entry.read_bytes())
     if damage == "empty":
@@ -85,9 +86,9 @@ def test_damaged_entries(tmp_path: Path, compilations: list[object], damage: str
     else:
         data[:] = b"something else"
     entry.write_bytes(data)
-    assert seccomp.compile_filter(record(PROFILE), str(tmp_path)) == good
+    assert compile_filter(record(PROFILE), str(tmp_path)) == good
     assert len(compilations) == 2
-    assert seccomp.compile_filter(record(PROFILE), str(tmp_path)) == good
+    assert compile_filter(record(PROFILE), str(tmp_path)) == good
     assert len(compilations) == 2, "the entry is good again"
 
 
@@ -95,44 +96,44 @@ def test_another_library(tmp_path: Path, compilations: list[object], monkeypatch
     """An update of libseccomp, or of ourselves, makes every entry old."""
     library = tmp_path / "libseccomp.so.2"
     library.write_bytes(b"one")
-    monkeypatch.setattr(seccomp, "_library", lambda: os.fsencode(library))
+    monkeypatch.setattr("ocirun.seccomp.cache._library", lambda: os.fsencode(library))
     cache = tmp_path / "cache"
-    seccomp.compile_filter(record(PROFILE), str(cache))
-    seccomp.compile_filter(record(PROFILE), str(cache))
+    compile_filter(record(PROFILE), str(cache))
+    compile_filter(record(PROFILE), str(cache))
     assert len(compilations) == 1
     library.unlink()
     library.write_bytes(b"two")
-    seccomp.compile_filter(record(PROFILE), str(cache))
+    compile_filter(record(PROFILE), str(cache))
     assert len(compilations) == 2
     library.unlink()
-    seccomp.compile_filter(record(PROFILE), str(cache))
+    compile_filter(record(PROFILE), str(cache))
     assert len(compilations) == 3
 
 
 def test_the_files_that_count(tmp_path: Path) -> None:
-    seccomp.compile_filter(record(PROFILE), str(tmp_path))
+    compile_filter(record(PROFILE), str(tmp_path))
     (entry,) = entries(tmp_path)
     head = entry.read_bytes()[32:].partition(b"\n\n")[0].decode().splitlines()
     assert Path(head[0].split("\t")[0]).name.startswith(("libseccomp.so", "_seccomp."))
-    assert head[1].split("\t")[0] == bpf.__file__
+    assert head[1].split("\t")[0] == filter.__file__
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     for cache in (tmp_path / "no" / "such" / "place", Path("/proc/self/cache")):
-        assert seccomp.compile_filter(record(PROFILE), str(cache)) == seccomp.compile_filter(record(PROFILE), None)
+        assert compile_filter(record(PROFILE), str(cache)) == compile_filter(record(PROFILE), None)
     (tmp_path / "file").write_text("")
-    assert seccomp.compile_filter(record(PROFILE), str(tmp_path / "file"))[1] == 4
+    assert compile_filter(record(PROFILE), str(tmp_path / "file"))[1] == 4
 
 
 def test_it_does_not_grow_for_ever(tmp_path: Path) -> None:
     for index in range(300):
-        seccomp.compile_filter(record({**PROFILE, "defaultErrnoRet": index}), str(tmp_path))
+        compile_filter(record({**PROFILE, "defaultErrnoRet": index}), str(tmp_path))
     assert 0 < len(entries(tmp_path)) <= 128
 
 
 def test_no_entry_for_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(OperationError):
-        seccomp.compile_filter(record({"defaultAction": "SCMP_ACT_NOTIFY"}), str(tmp_path))
+        compile_filter(record({"defaultAction": "SCMP_ACT_NOTIFY"}), str(tmp_path))
     assert entries(tmp_path) == []
 
 
@@ -149,32 +150,32 @@ def test_no_entry_for_what_cannot_be(tmp_path: Path) -> None:
 def test_flags(flags: list[str] | None, expected: int, tmp_path: Path) -> None:
     for profile in ({**PROFILE, "flags": flags}, *([PROFILE] if flags is None else [])):
         for _ in range(2):
-            assert seccomp.compile_filter(record(profile), str(tmp_path))[1] == expected
+            assert compile_filter(record(profile), str(tmp_path))[1] == expected
 
 
 def test_a_hit_loads_no_library(tmp_path: Path) -> None:
-    seccomp.compile_filter(record(PROFILE), str(tmp_path))
+    compile_filter(record(PROFILE), str(tmp_path))
     script = f"""
 import sys
 sys.path.insert(0, {str(PACKAGES)!r})
 from ocirun.spec.seccomp import Seccomp
-from ocirun import seccomp
+from ocirun.seccomp.cache import compile_filter
 raw = {PROFILE!r}
-seccomp.compile_filter(Seccomp(default_action="SCMP_ACT_ALLOW", raw=raw), {str(tmp_path)!r})
+compile_filter(Seccomp(default_action="SCMP_ACT_ALLOW", raw=raw), {str(tmp_path)!r})
 print(*sorted(sys.modules))
 """
     loaded = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True)
     modules = set(loaded.stdout.split())
-    assert modules.isdisjoint({"ocirun._seccomp", "ocirun.bpf", "_cffi_backend", "hashlib", "os", "re"})
+    assert modules.isdisjoint({"ocirun._seccomp", "ocirun.seccomp.filter", "_cffi_backend", "hashlib", "os", "re"})
 
 
 def test_a_hit_is_quick(tmp_path: Path) -> None:
     """0.3 ms for Docker's profile, and ten times that where the machine is busy."""
     docker = record(profiles()["docker-28-default"])
-    seccomp.compile_filter(docker, str(tmp_path))
+    compile_filter(docker, str(tmp_path))
     best = 1.0
     for _ in range(20):
         start = time.perf_counter()
-        seccomp.compile_filter(docker, str(tmp_path))
+        compile_filter(docker, str(tmp_path))
         best = min(best, time.perf_counter() - start)
     assert best < 0.003

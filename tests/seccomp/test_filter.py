@@ -17,8 +17,9 @@ import pytest
 from bpfmachine import ALLOW, ERRNO, I386, KILL_PROCESS, KILL_THREAD, LOG, TRACE, TRAP, X32, X86_64, execute, profiles
 from harness import libc
 
-from ocirun import bpf, seccomp
 from ocirun.errors import OperationError
+from ocirun.seccomp import filter
+from ocirun.seccomp.cache import compile_filter
 
 NATIVE = {"x86_64": X86_64, "aarch64": bpfmachine.AARCH64}[platform.machine()]
 # System call numbers (x86-64, arm64).
@@ -43,7 +44,7 @@ def number(name: str) -> int:
 
 
 def compiled(default: str, *rules: dict[str, Any], **more: Any) -> bytes:
-    return bpf.compile(bpfmachine.record({"defaultAction": default, "syscalls": list(rules), **more}))
+    return filter.compile(bpfmachine.record({"defaultAction": default, "syscalls": list(rules), **more}))
 
 
 def answer(program: bytes, name: str, *arguments: int) -> int:
@@ -125,7 +126,7 @@ def test_unknown_names_and_rules_like_the_default_are_left_out() -> None:
 
 def test_a_long_list_is_a_tree() -> None:
     """A call is found in a few steps: every one of the container's calls pays them."""
-    program = bpf.compile(bpfmachine.record(profiles()["docker-28-default"]))
+    program = filter.compile(bpfmachine.record(profiles()["docker-28-default"]))
     steps: list[int] = []
     for call in range(300):
         execute(program, NATIVE, call, steps=steps)
@@ -198,8 +199,8 @@ def test_newer_calls_of_every_architecture(others: list[str]) -> None:
 
 def test_multiplexed_calls_of_s390() -> None:
     """Number 0 is there what is left of calls that the kernel does not know."""
-    token = bpf.architecture("SCMP_ARCH_S390X")
-    program = bpf._pack([*bpf.unknown_calls({token: {token: 300}}), (0x06, 0, 0, ALLOW)])
+    token = filter.architecture("SCMP_ARCH_S390X")
+    program = filter._pack([*filter.unknown_calls({token: {token: 300}}), (0x06, 0, 0, ALLOW)])
     assert [execute(program, token, call) for call in (0, 1, 300, 301)] == [ENOSYS, ALLOW, ALLOW, ENOSYS]
     assert execute(program, X86_64, 0) == ALLOW
 
@@ -237,7 +238,7 @@ def test_multiplexed_calls_of_s390() -> None:
 )
 def test_errors(broken: dict[str, Any], pointer: str) -> None:
     with pytest.raises(OperationError) as caught:
-        bpf.compile(bpfmachine.record({"defaultAction": "SCMP_ACT_ALLOW", **broken}))
+        filter.compile(bpfmachine.record({"defaultAction": "SCMP_ACT_ALLOW", **broken}))
     assert caught.value.pointer == pointer
     assert "compile the seccomp filter" in str(caught.value)
 
@@ -308,7 +309,7 @@ def test_profiles_of_engines(name: str) -> None:
     """Each is accepted by the kernel, and does what it is there for."""
     if name == "none":
         pytest.skip("no captured configurations here")
-    program, flags = seccomp.compile_filter(bpfmachine.record(profiles()[name]), None)
+    program, flags = compile_filter(bpfmachine.record(profiles()[name]), None)
     assert filtered(program, flags, call(number("getpid"))) == 0
     assert filtered(program, flags, call(number("kexec_load"), 0, 0, 0, 0)) == errno.EPERM
     assert filtered(program, flags, call(NEWEST)) == errno.ENOSYS
@@ -373,7 +374,7 @@ def test_same_answers_as_runc(name: str, scratch: Path, probe: Path) -> None:
     profile = CRAFTED.get(name) or profiles()[name]
     theirs = bpfmachine.filters_of_runc(profile, scratch, probe)
     assert len(theirs) == 1
-    ours = bpf.compile(bpfmachine.record(profile))
+    ours = filter.compile(bpfmachine.record(profile))
     conditions = [arg for rule in profile["syscalls"] for arg in rule.get("args") or ()]
     values = {value + off for arg in conditions for value in (arg["value"], arg.get("valueTwo") or 0) for off in (0, 1)}
     values |= {1 << 32, (1 << 64) - 1}
@@ -394,8 +395,8 @@ def test_same_answers_as_runc(name: str, scratch: Path, probe: Path) -> None:
 def numbers(names: list[str]) -> set[int]:
     """Their x86-64 numbers."""
     found = set()
-    result = bpf.ffi.new("int *")
+    result = filter.ffi.new("int *")
     for name in names:
-        if not bpf.lib.filter_syscall(X86_64, name.encode(), result) and result[0] >= 0:
+        if not filter.lib.filter_syscall(X86_64, name.encode(), result) and result[0] >= 0:
             found.add(result[0])
     return found

@@ -18,8 +18,8 @@ from spec import official
 from spec.strategies import VALUES, Tree, at, changed, configurations, cut, full, places, removed
 
 from ocirun.errors import Problem
-from ocirun.load import child
 from ocirun.spec import read, rules, validate
+from ocirun.spec.pointer import child
 
 EXAMPLES = int(os.environ.get("OCIRUN_SPEC_EXAMPLES", "10000"))
 

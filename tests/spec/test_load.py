@@ -15,7 +15,8 @@ from spec.strategies import json_values
 
 import ocirun
 from ocirun.errors import ConfigError
-from ocirun.load import MAX_DEPTH, MAX_SIZE, parse
+from ocirun.spec.json import MAX_SIZE, parse
+from ocirun.spec.scan import MAX_DEPTH
 
 
 def refusal(data: bytes) -> str:
@@ -135,7 +136,7 @@ def test_without_the_accelerator() -> None:
 import sys
 sys.modules["_json"] = None
 sys.path.insert(0, sys.argv[1])
-from ocirun.load import parse
+from ocirun.spec.json import parse
 from ocirun.errors import ConfigError
 assert parse("c", b'{"a": [1, 2.5, "x", null, true]}') == {"a": [1, 2.5, "x", None, True]}
 for data in (b'{"a": 1, "a": 2}', b"[1 2]", b"[NaN]", b"tru", b"[" * 100000):
@@ -161,7 +162,7 @@ def test_an_error_needs_no_json_module_before() -> None:
     root = str(ocirun.__path__[0]).removesuffix("/ocirun")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from ocirun.load import parse\n"
+        "from ocirun.spec.json import parse\n"
         "assert 'json' not in sys.modules\n"
         "parse('c', b'{}')\n"
         "assert 'json' not in sys.modules\n"

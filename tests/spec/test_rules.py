@@ -9,8 +9,8 @@ import pytest
 from spec.strategies import minimal
 
 from ocirun.errors import ConfigError
-from ocirun.load import child
 from ocirun.spec import namespaces, read, rules, tuning, warnings
+from ocirun.spec.pointer import child
 
 ALL = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 MAPPING = [{"containerID": 0, "hostID": 100000, "size": 1000}]

@@ -46,7 +46,7 @@ rm -rf build *.egg-info
 python3 -m venv --system-site-packages --without-pip {INSIDE}/venv
 python3 -m pip --python {INSIDE}/venv/bin/python install --quiet --no-deps --no-index {INSIDE}/*.whl
 mv {INSIDE}/pyroute2 {INSIDE}/venv/lib/python3*/site-packages
-{INSIDE}/venv/bin/python -c 'import sys; sys.path.insert(0, "tests"); import harness; harness.build_probe()'
+{INSIDE}/venv/bin/python -c 'import sys; sys.path.insert(0, "tests/drivers"); import harness; harness.build_probe()'
 {INSIDE}/venv/bin/python -P -m pytest -p no:cacheprovider --collect-only -q "$@" | tail -n 1
 """
 

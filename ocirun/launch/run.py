@@ -1,0 +1,334 @@
+"""Runs a plan: performs the parent's operations, spawns the init for the others, and talks with it (wire.h)."""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import posix
+
+from .. import steps
+from ..cgroup import driver, members
+from ..errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
+from ..host.files import read_file
+from ..plan.encode import encode
+from ..plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY
+from . import program, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..plan.cgroup import CgroupDir
+    from ..plan.draft import Plan
+    from ..plan.ops import Operation
+    from .netdev import Devices
+
+INIT = __file__.rpartition("/launch/")[0] + "/ocirun-init"
+ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
+
+
+class Launch:
+    """One run of a plan, from the cgroup to the exec.
+
+    ``pid`` is the container's PID 1 (or the process of `exec`) once the init has reported it: a child of this process.
+    """
+
+    def __init__(self, plan: Plan, verb: str, work_directory: str, directories: tuple[CgroupDir, ...]) -> None:
+        """
+        :param verb: "create" or "exec", the first word of the steps that are reached
+        :param work_directory: where the init's program may be copied to, if not to memory
+        :param directories: the container's cgroup
+        """
+        self.plan = plan
+        self.verb = verb
+        self.work_directory = work_directory
+        self.directories = directories
+        self.pid = 0
+        self._outer = 0
+        self._socket: _socket.socket | None = None
+        self._at: dict[str, list[Operation]] = {}
+        for operation in plan.operations:
+            if operation[0] == "parent":
+                self._at.setdefault(MOMENTS[operation[2]], []).append(operation)
+        self.hooks = self._at.get(MOUNTS, [])
+        self._devices: Devices | None = None
+
+    def prepare(self) -> None:
+        """The operations before the init exists: the cgroup and its limits.
+
+        :raises OperationError: one failed
+        """
+        if PREPARE in self._at:
+            steps.reach(f"{self.verb}.cgroup")
+            driver.perform(self.directories, self._at[PREPARE])
+
+    # the init
+
+    def spawn(self, descriptors: dict[str, int], preserve: int, stdio: tuple[int, int, int] = (0, 1, 2)) -> None:
+        """Start the init with the plan.
+
+        :param descriptors: for each name of plan.inherited
+        :param preserve: how many descriptors from 3 on the container gets
+        :param stdio: its descriptors 0, 1 and 2
+        :raises HostError: the init cannot be executed
+        """
+        steps.reach(f"{self.verb}.spawn")
+        ours, theirs = wire.pair()
+        opened: list[int] = []
+        try:
+            opened.append(self._program())
+            opened.append(_plan_descriptor(encode(self.plan), self.work_directory))
+            passed = (theirs.fileno(), opened[1], *(descriptors[name] for name in self.plan.inherited))
+            base = 3 + preserve
+            words = (b"ocirun-init", b"%d" % base, b"%d" % len(self.plan.inherited))
+            try:
+                self._outer = program.execute(opened[0], words, ENVIRONMENT, stdio, base, passed)
+            except OSError as error:
+                raise HostError(_why_not_executable(error, self.work_directory)) from None
+            self._socket, ours = ours, None  # type: ignore[assignment]
+        finally:
+            theirs.close()
+            if ours is not None:
+                ours.close()
+            for fd in opened:
+                posix.close(fd)
+
+    def _program(self) -> int:
+        """The init as a descriptor to execute."""
+        try:
+            source = posix.open(INIT, posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError as error:
+            raise HostError(f"open {INIT}: {reason_of(error.errno or 0)}") from None
+        try:
+            return program.sealed_copy(source, self.work_directory)
+        except OSError as error:
+            raise HostError(_why_not_executable(error, self.work_directory)) from None
+        finally:
+            posix.close(source)
+
+    def run(self, on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> None:
+        """Go on until the init says READY.
+
+        :param on_pid: called when PID 1 exists and has done nothing yet
+        :param on_mounts: called when all mounts are attached and pivot_root has not happened
+        :raises OperationError: one of its operations failed
+        :raises Error: it died, or what a callback raises
+        """
+        sock = self._socket
+        assert sock is not None
+        try:
+            while True:
+                kind, arg = wire.receive(sock)
+                if kind == wire.MAPS:
+                    steps.reach(f"{self.verb}.maps")
+                    write_id_maps(self._outer, self._at.get(MAPS, []), self.plan)
+                    wire.acknowledge(sock)
+                elif kind == wire.PID:
+                    self.pid = arg
+                    _reap(self._outer)
+                    self._outer = 0
+                    on_pid(arg)
+                    self._move_devices()
+                    wire.acknowledge(sock, arg)
+                elif kind == wire.MOUNTS:
+                    on_mounts()
+                    wire.acknowledge(sock)
+                elif kind == wire.READY:
+                    self._perform(READY)
+                    return
+        except wire.Failure as failure:
+            raise self._operation_error(failure) from None
+        except wire.Gone:
+            raise self._death() from None
+
+    def _perform(self, moment: str) -> None:
+        """The operations of a moment on PID 1."""
+        if moment in self._at:
+            from .perform import perform  # few containers have any
+
+            steps.reach(f"{self.verb}.perform-{moment}")
+            perform(self.pid, self._at[moment], self.plan)
+
+    def _move_devices(self) -> None:
+        """linux.netDevices, while PID 1 has done nothing in its network namespace."""
+        if PID in self._at:
+            from .netdev import Devices  # few containers have any
+
+            steps.reach(f"{self.verb}.devices")
+            self._devices = Devices(self.pid, self._at[PID])
+            self._devices.move()
+
+    def release(self, wait_for_exec: bool) -> None:
+        """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for.
+
+        :raises OperationError: the exec failed
+        :raises Error: it died
+        """
+        sock = self._socket
+        assert sock is not None
+        try:
+            wire.acknowledge(sock)
+            if wait_for_exec:
+                wire.receive_end(sock)
+        except wire.Failure as failure:
+            raise self._operation_error(failure) from None
+        except wire.Gone:
+            raise self._death() from None
+        finally:
+            sock.close()
+            self._socket = None
+
+    def close(self) -> None:
+        """It has succeeded: what could be undone stays."""
+        if self._devices is not None:
+            self._devices.close()
+            self._devices = None
+
+    def abandon(self) -> None:
+        """Kill and reap what is left of the init after a failure, and give back what it had."""
+        if self._devices is not None:
+            self._devices.give_back()
+            self.close()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        for pid in (self.pid, self._outer):
+            if pid:
+                try:
+                    posix.kill(pid, 9)
+                except ProcessLookupError:
+                    pass
+                _reap(pid)
+        self.pid = self._outer = 0
+
+    def _operation_error(self, failure: wire.Failure) -> Error:
+        from ..plan.show import describe
+        from .why import operation_error
+
+        reason = reported_reason(failure.text, failure.errno)
+        if failure.index >= len(self.plan.operations):
+            return HostError(f"container init: {reason}")
+        operation = self.plan.operations[failure.index]
+        if operation.name == "hook":
+            return HookError(f"{operation.pointer}: {describe(operation)}: {reason}")
+        return operation_error(operation, failure.errno, reason, self.plan)
+
+    def _death(self) -> Error:
+        """The init ended without a word: why?"""
+        pid = self.pid or self._outer
+        status = _reap(pid)
+        self.pid = self._outer = 0
+        if members.oom_killed(self.directories):
+            return HostError("container init was OOM-killed (memory limit too low?)")
+        code = posix.waitstatus_to_exitcode(status)
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
+        return HostError(f"container init {how} before the container was created")
+
+
+def write_id_maps(pid: int, operations: list[Operation], plan: Plan) -> None:
+    """Perform uid_map, gid_map and setgroups_deny for the process, by newuidmap(1) where the kernel wants that.
+
+    :raises OperationError: the map is refused
+    """
+    for operation in operations:
+        name = operation.name
+        if name == "setgroups_deny":
+            _write(f"/proc/{pid}/setgroups", b"deny", operation, plan)
+        elif name in ("uid_map", "gid_map"):
+            text = operation.values[0]
+            if posix.geteuid() == 0 or not _map_by_program(pid, f"new{name.replace('_', '')}", text, operation):
+                _write(f"/proc/{pid}/{name}", text.encode(), operation, plan)
+        elif name == "same_ids":
+            from .perform import perform
+
+            perform(pid, (operation,), plan)
+
+
+def _write(path: str, data: bytes, operation: Operation, plan: Plan) -> None:
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, data)  # one write(2): the kernel takes a map whole or not at all
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        from .why import operation_error
+
+        errno = error.errno or 0
+        raise operation_error(operation, errno, reason_of(errno), plan) from None
+
+
+def _map_by_program(pid: int, name: str, text: str, operation: Operation) -> bool:
+    """newuidmap or newgidmap, set-user-ID programs that map what /etc/subuid and /etc/subgid grant.
+
+    False when the one line maps only the caller's own id, which needs no privilege (user_namespaces(7)).
+    """
+    from ..plan.show import describe
+
+    lines = [line.split() for line in text.splitlines()]
+    own = posix.geteuid() if name == "newuidmap" else posix.getegid()
+    if len(lines) == 1 and lines[0][1] == str(own) and lines[0][2] == "1":
+        return False
+    words = (name, str(pid), *(word for line in lines for word in line))
+    for directory in ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"):
+        try:
+            status, said = _run(f"{directory}/{name}", words)
+        except FileNotFoundError:
+            continue
+        if status:
+            which = "uid" if name == "newuidmap" else "gid"
+            reason = f"{name} refused: see /etc/sub{which} for what is granted{said}"
+            # It says "uid range [1-65537) -> [300000-365536) not allowed".
+            which = next((f"/{n}" for n, line in enumerate(lines) if f"[{line[0]}-" in said), "")
+            raise OperationError(describe(operation), operation.pointer + which, 0, reason)
+        return True
+    reason = f"{name} not found: mapping more than one's own id needs it (uidmap package)"
+    raise OperationError(describe(operation), operation.pointer, 0, reason)
+
+
+def _run(path: str, words: tuple[str, ...]) -> tuple[int, str]:
+    """Run a program to its end: its wait status, and ": what it said", if anything."""
+    output = program.memory_file("output", posix.MFD_CLOEXEC)
+    try:
+        child = program.spawn(path, words, {}, file_actions=[(posix.POSIX_SPAWN_DUP2, output, fd) for fd in (1, 2)])
+        status = _reap(child)
+        said = posix.pread(output, 2048, 0).decode("utf-8", "replace").strip()
+        return status, f": {said}" if said else ""
+    finally:
+        posix.close(output)
+
+
+def _reap(pid: int) -> int:
+    """The wait status of a child that ends; 0 when the kernel has reaped it already (SIGCHLD ignored)."""
+    try:
+        return posix.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return 0
+
+
+def _why_not_executable(error: OSError, directory: str) -> str:
+    text = f"execute the container's init: {reason_of(error.errno or 0)}"
+    if isinstance(error, BlockingIOError):  # EAGAIN
+        from .why import no_room
+
+        return f"{text} ({no_room()})"
+    try:
+        forbidden = int(read_file("/proc/sys/vm/memfd_noexec"))
+    except (OSError, ValueError):
+        forbidden = 0
+    if forbidden:
+        text += f" (sysctl vm.memfd_noexec={forbidden} forbids it for memory files, and {directory} does not allow it)"
+    return text
+
+
+def _plan_descriptor(data: bytes, directory: str) -> int:
+    """A sealed memfd: what the decoder has checked stays as it was. (From another file the init makes a copy.)"""
+    fd = program.memory_file("ocirun-plan", posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING, directory)
+    view = memoryview(data)
+    while view:
+        view = view[posix.write(fd, view) :]
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, program.SEALS)
+    except OSError:  # no memfd
+        posix.lseek(fd, 0, 0)
+    return fd
