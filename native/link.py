@@ -26,8 +26,8 @@ CGROUP = ("cgroup.v1", "cgroup.create", "cgroup.devices")
 
 # Beside cli/VERB.py and what its modules import at their top: what it usually imports later.
 VERBS: dict[str, tuple[str, ...]] = {
-    "create": ("spec.rules", *CGROUP),
-    "run": ("spec.rules", *CGROUP, "lifecycle.delete"),
+    "create": ("spec.rules.check", *CGROUP),
+    "run": ("spec.rules.check", *CGROUP, "lifecycle.delete"),
     "exec": (),
     "start": (),
     "state": (),

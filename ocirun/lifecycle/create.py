@@ -113,7 +113,7 @@ class Creation:
             refused.check(error.path, read_bytes(f"{self.bundle}/config.json", error.path), error.problems)
             raise
         if warn:
-            from ..spec.rules import is_doubtful
+            from ..spec.rules.check import is_doubtful
 
             if is_doubtful(self.spec):
                 from ..spec.warnings import warnings

@@ -108,7 +108,7 @@ class Execution:
         """
         linux = self.spec.linux
         if linux.uid_mappings or linux.gid_mappings:
-            from ..spec.namespaces import users
+            from ..spec.rules.namespaces import users
 
             problems = [
                 Problem(pointer=p, expected=expected, found=f) for p, expected, f, _ in users(self.process, linux)

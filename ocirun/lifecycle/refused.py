@@ -7,7 +7,7 @@ from ..host import facts
 from ..plan.build import refusals
 from ..spec.json import parse
 from ..spec.read import in_order, read_tree
-from ..spec.rules import near
+from ..spec.rules.check import near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

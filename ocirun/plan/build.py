@@ -87,7 +87,7 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) ->
     if no_pivot and PROPAGATION.get(linux.rootfs_propagation or "", 0) & MS_PRIVATE:
         draft.refuse("/linux/rootfsPropagation", "rootfsPropagation of [r]private is not safe without pivot_root")
     if host.shared:
-        from ..spec.namespaces import sysctls_of_the_host
+        from ..spec.rules.namespaces import sysctls_of_the_host
 
         for pointer, kind in sysctls_of_the_host(linux.sysctl, host.shared):
             draft.refuse(pointer, f"this sysctl needs a namespace of its own of type {kind}", "the host's")

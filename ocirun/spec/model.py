@@ -19,14 +19,10 @@ if TYPE_CHECKING:
     from .devices import Device, NetDevice
     from .limits import BlockIo, Cpu, HugepageLimit, Memory, Network, Pids, Rdma
     from .namespaces import IdMapping, TimeOffset
+    from .readers import Int64, Uint32, Uint64
     from .seccomp import Seccomp
     from .tuning import CpuAffinity, IntelRdt, IoPriority, MemoryPolicy, Personality, Scheduler
 
-    Int32 = int
-    Int64 = int
-    Uint16 = int
-    Uint32 = int
-    Uint64 = int
 
 EMPTY: dict[str, Any] = {}
 

@@ -2,7 +2,7 @@
 
 One table per object says which property goes into which field and how its value is read (readers.py). A wrong value
 adds to a list of problems, and something of the right type stands for it, so that one pass finds everything. What
-depends on more than one value is in rules.py.
+depends on more than one value is in rules/.
 
 A property that is null is absent; properties that no table has are ignored, as are the sections of other platforms.
 """
@@ -84,12 +84,12 @@ def read_spec(path: str, data: bytes) -> model.Spec:
 
     :raises ConfigError: with every problem, of types and of rules, in the order of the document
     """
-    from . import rules  # not for read_stored()
+    from .rules.check import check  # not for read_stored()
 
     tree = parse(path, data)
     problems: list[Problem] = []
     spec = read_tree(tree, problems)
-    problems += rules.check(spec, problems)
+    problems += check(spec, problems)
     if problems:
         raise ConfigError(path, in_order(tree, problems))
     return spec
@@ -119,12 +119,12 @@ def read_process(path: str, data: bytes) -> model.Process:
 
     :raises ConfigError: with every problem, in the order of the document
     """
-    from . import rules
+    from .rules.check import check_process
 
     tree = parse(path, data)
     problems: list[Problem] = []
     process: model.Process = _process(tree, None, problems)
-    problems += rules.check_process(process, problems)
+    problems += check_process(process, problems)
     if problems:
         raise ConfigError(path, in_order(tree, problems))
     return process

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from ..record import Record
 
+    Int32 = int
+    Int64 = int
+    Uint16 = int
+    Uint32 = int
+    Uint64 = int
+
     # A place is (place of the parent, key or index), None at the top: made for every value, so it must be cheap.
     Place = tuple["Place", str | int] | None
     Reader = Callable[[Any, Place, list[Problem]], Any]
@@ -28,6 +34,17 @@ def pointer_to(place: Place) -> str:
         return ""
     parent, key = place
     return child(pointer_to(parent), str(key))
+
+
+def quoted(value: str) -> str:
+    """A string for a message: short enough, on one line."""
+    text = repr(value[:40])[1:-1]
+    return f'"{text}"' if len(value) <= 40 else f'"{text}..."'
+
+
+def is_number(text: str) -> bool:
+    """Whether it has digits and nothing else."""
+    return text.isascii() and text.isdigit()
 
 
 def describe(value: Any) -> str:

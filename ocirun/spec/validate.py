@@ -7,9 +7,10 @@ and applying it takes ten times as long as creating a container, so only `ocirun
 from __future__ import annotations
 
 from ..errors import ConfigError, Error, Problem
-from . import read, rules
+from . import read
 from .json import parse
 from .pointer import child
+from .rules.check import check
 from .warnings import warnings
 
 TYPE_CHECKING = False
@@ -29,7 +30,7 @@ def validate(path: str, data: bytes) -> list[Problem]:
     places = {problem.pointer for problem in problems}
     validator = schema_validator()
     problems += [p for p in schema_problems(tree, validator) if p.pointer not in places]
-    problems += rules.check(spec, problems)
+    problems += check(spec, problems)
     if problems:
         raise ConfigError(path, read.in_order(tree, problems))
     return list(read.in_order(tree, [*warnings(spec), *unknown_properties(tree, validator.schema)]))

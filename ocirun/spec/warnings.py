@@ -1,6 +1,6 @@
 """What is taken, as runc takes it, but hardly meant: for the log of create, run and exec, and for `validate`.
 
-Loaded when rules.is_doubtful() says that there may be something.
+Loaded when rules/check.is_doubtful() says that there may be something.
 """
 
 from __future__ import annotations

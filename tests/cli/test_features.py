@@ -18,7 +18,7 @@ from ocirun.cli.version import RUNC_VERSION, SPEC_VERSION, VERSION
 from ocirun.features import document
 from ocirun.plan import tables
 from ocirun.spec.read import read_spec
-from ocirun.spec.rules import is_doubtful
+from ocirun.spec.rules.check import is_doubtful
 
 SCHEMAS = REPOSITORY.parent / "shared" / "oci-schema"
 

@@ -207,5 +207,6 @@ def test_modules_of_a_config(change: str, tmp_path: Path) -> None:
         "print(*[name for name in sys.modules if name.startswith('ocirun.spec.')])\n"
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    plain = {"json", "model", "pointer", "read", "readers", "rules", "scan", "tables"}
+    plain = {"json", "model", "pointer", "read", "readers", "rules", "rules.breach"}
+    plain |= {"rules.check", "scan", "tables"}
     assert {name.removeprefix("ocirun.spec.") for name in output.split()} == plain | ({"warnings"} if change else set())

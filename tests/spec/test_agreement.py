@@ -18,8 +18,9 @@ from spec import official
 from spec.strategies import VALUES, Tree, at, changed, configurations, cut, full, places, removed
 
 from ocirun.errors import Problem
-from ocirun.spec import read, rules, validate
+from ocirun.spec import read, validate
 from ocirun.spec.pointer import child
+from ocirun.spec.rules.check import check
 
 EXAMPLES = int(os.environ.get("OCIRUN_SPEC_EXAMPLES", "10000"))
 
@@ -37,7 +38,7 @@ def refused_by_reader(tree: Tree) -> set[str]:
 def refused_by_all(tree: Tree) -> set[str]:
     problems: list[Problem] = []
     spec = read.read_tree(tree, problems)
-    return {problem.pointer for problem in [*problems, *rules.check(spec, problems)]}
+    return {problem.pointer for problem in [*problems, *check(spec, problems)]}
 
 
 schema_validator = cache(validate.schema_validator)

@@ -9,8 +9,9 @@ import pytest
 from spec.strategies import minimal
 
 from ocirun.errors import ConfigError
-from ocirun.spec import namespaces, read, rules, tuning, warnings
+from ocirun.spec import namespaces, read, tuning, warnings
 from ocirun.spec.pointer import child
+from ocirun.spec.rules.check import is_doubtful
 
 ALL = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 MAPPING = [{"containerID": 0, "hostID": 100000, "size": 1000}]
@@ -674,7 +675,7 @@ JOINED = {"namespaces": [{"type": "user", "path": "/a"}], "uidMappings": MAPPING
 )
 def test_warnings(tree: Any, messages: list[str]) -> None:
     spec = read.read_spec("config.json", json.dumps(tree).encode())
-    assert rules.is_doubtful(spec)
+    assert is_doubtful(spec)
     assert [str(problem) for problem in warnings.warnings(spec)] == messages
 
 
@@ -691,5 +692,5 @@ def test_warnings(tree: Any, messages: list[str]) -> None:
 def test_no_warnings(tree: Any) -> None:
     """And create does not even load the module that would find some."""
     spec = read.read_spec("config.json", json.dumps(tree).encode())
-    assert not rules.is_doubtful(spec)
+    assert not is_doubtful(spec)
     assert warnings.warnings(spec) == []

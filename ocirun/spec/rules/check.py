@@ -2,23 +2,23 @@
 
 They are the MUSTs of config.md and config-linux.md, what runc refuses (as far as no look at the host is needed), and
 what the kernel would refuse later with no more than EINVAL. What is taken, but hardly meant, is in warnings.py. The
-rules for what few containers have are in the modules that read it.
+rules for what few containers have are in the modules beside this one.
 """
 
 from __future__ import annotations
 
-from ..errors import Problem
-from .pointer import child
-from .tables import CAPABILITIES
+from ...errors import Problem
+from ..pointer import child
+from ..readers import is_number, quoted
+from ..tables import CAPABILITIES
+from .breach import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from . import model
-
-    # (pointer, what would be right, what is there, other pointers that the rule looked at)
-    Breach = tuple[str, str, str, tuple[str, ...]]
+    from .. import model
+    from .breach import Breach
 
 NO_ID = (1 << 32) - 1
 """(uid_t) -1: to setresuid(2) and chown(2) it says "as it is"."""
@@ -82,12 +82,6 @@ def _ancestors(pointer: str) -> list[str]:
     return found
 
 
-def quoted(value: str) -> str:
-    """A string for a message: short enough, on one line."""
-    text = repr(value[:40])[1:-1]
-    return f'"{text}"' if len(value) <= 40 else f'"{text}..."'
-
-
 def _spec(spec: model.Spec) -> Iterator[Breach]:
     if not _is_known_version(spec.oci_version):
         expected = "expected a version of the specification from 1.0.0 to 1.3.x, with -rc, -dev or + too"
@@ -137,11 +131,6 @@ def _is_known_version(version: str) -> bool:
         and (not minus or all(_is_identifier(part) for part in before.split(".")))
         and (not plus or all(_is_identifier(part) for part in build.split(".")))
     )
-
-
-def is_number(text: str) -> bool:
-    """Whether it has digits and nothing else."""
-    return text.isascii() and text.isdigit()
 
 
 def _is_identifier(text: str) -> bool:
@@ -202,9 +191,6 @@ def _beyond(some: Sequence[str], limit: Sequence[str], at: str, key: str, limiti
 
 
 # linux.namespaces, and what needs a namespace of its own
-
-NAMESPACES = "/linux/namespaces"
-
 
 def _namespaces(spec: model.Spec) -> Iterator[Breach]:
     types: dict[str, str | None] = {}
