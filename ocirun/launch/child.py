@@ -67,8 +67,8 @@ class Child:
             pass
 
     def end_group(self) -> None:
-        """end() of all in the process group that it leads: it may have made a sibling (CLONE_PARENT) that nobody has told
-        us of. As long as it has not been reaped, the group cannot be another."""
+        """end() of all in the process group that it leads: it may have made a sibling (CLONE_PARENT) that nobody has
+        told us of. As long as it has not been reaped, the group cannot be another."""
         try:
             self._ask(posix.WNOHANG | posix.WNOWAIT)
             posix.killpg(self.pid, _SIGKILL)

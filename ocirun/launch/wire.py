@@ -51,7 +51,8 @@ class Wire:
     """The runtime's end, and the process that is to speak at the other one."""
 
     def __init__(self) -> None:
-        self._socket, self.theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+        kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+        self._socket, self.theirs = _socket.socketpair(_socket.AF_UNIX, kind, 0)
         self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         self._poll = select.poll()
         self._poll.register(self._socket.fileno(), select.POLLIN)
