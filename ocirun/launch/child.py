@@ -43,18 +43,17 @@ class Child:
             return posix.waitid(posix.P_PIDFD, self.process, posix.WEXITED | flags)
         return posix.waitid(posix.P_PID, self.pid, posix.WEXITED | flags)
 
-    def reap(self, milliseconds: int = _PATIENCE) -> int | None:
+    def outcome(self, milliseconds: int) -> int | None:
         """Wait for its end: its exit status, or minus the signal that killed it; 0 when nobody knows (SIGCHLD is
-        ignored). None when it does not end within that time."""
+        ignored). None when it does not end within that time. It is still to be reaped, by end()."""
         if not wait_for_end(self.process, milliseconds):
             return None
         try:
-            result = self._ask(posix.WNOHANG)
+            result = self._ask(posix.WNOHANG | posix.WNOWAIT)
         except ChildProcessError:
             return 0
         if result is None:
             return None
-        self._reaped = True
         return result.si_status if result.si_code == posix.CLD_EXITED else -result.si_status
 
     def end(self) -> None:
@@ -62,9 +61,13 @@ class Child:
         try:
             self._ask(posix.WNOHANG | posix.WNOWAIT)
             send_signal(self.process, self.pid, _SIGKILL)
-            self.reap()
+            self._reap()
         except (ChildProcessError, ProcessLookupError):
             pass
+
+    def _reap(self) -> None:
+        if wait_for_end(self.process, _PATIENCE):
+            self._reaped = self._ask(posix.WNOHANG) is not None
 
     def end_group(self) -> None:
         """end() of all in the process group that it leads: it may have made a sibling (CLONE_PARENT) that nobody has
@@ -72,9 +75,9 @@ class Child:
         try:
             self._ask(posix.WNOHANG | posix.WNOWAIT)
             posix.killpg(self.pid, _SIGKILL)
+            self._reap()
         except (ChildProcessError, ProcessLookupError):
             return
-        self.reap()
         _reap_group(self.pid)
 
     def close(self) -> None:

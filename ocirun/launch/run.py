@@ -250,7 +250,7 @@ class Launch:
         """The init ended without a word: why?"""
         child = self._init or self._outer
         assert child is not None
-        code = child.reap(_HANGING_UP)
+        code = child.outcome(_HANGING_UP)
         if members.oom_killed(self.directories):
             return HostError("container init was OOM-killed (memory limit too low?)")
         if code is None:  # abandon() will end it
