@@ -9,6 +9,7 @@ or a descriptor that is left, a wait that does not end.
 
 from __future__ import annotations
 
+import _signal
 import collections
 import os
 import posix
@@ -19,8 +20,6 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
-
-import _signal
 
 from ocirun.errors import Error
 from ocirun.launch import run
@@ -91,12 +90,14 @@ class Scripts:
     def _word(self) -> str:
         choose = self._random
         number = choose.choice((*NUMBERS, self._victim, os.getpid(), os.getppid()))
+        index = choose.choice((0, 1, 2, 3, 2**32 - 1))
+        text = choose.randbytes(choose.choice((0, 9, 5000)))
         return choose.choice(
             (
                 f"v{self._victim}",
                 f"v{number}",
-                f"m{message(choose.randrange(9), number, choose.choice((0, 1, 2, 3, 2**32 - 1)), choose.choice(NUMBERS))}",
-                f"m{message(ERROR, 0, choose.randrange(7), choose.randrange(140), choose.randbytes(choose.choice((0, 9, 5000))))}",
+                f"m{message(choose.randrange(9), number, index, choose.choice(NUMBERS))}",
+                f"m{message(ERROR, 0, choose.randrange(7), choose.randrange(140), text)}",
                 f"m{message(choose.choice((MAPS, PID, MOUNTS, READY)))}",
                 f"m{message(READY)[: choose.randrange(32)]}",
                 f"m{message(READY)}{'00' * choose.randrange(9)}",
