@@ -269,3 +269,12 @@ def test_a_runtime_that_ignores_it_runs(cell: str) -> None:
     if row.state == "done" and cell != "/linux/namespaces/*/type":  # without any, everything else is an error
         found = [effect(ignoring(cell)(base(host)), host) for host in HOSTS]
         assert not all(isinstance(one, str) for one in found), found
+
+
+def test_every_advisory_is_told_of() -> None:
+    """SECURITY.md says of each what stops it here."""
+    text = (matrix.TESTS.parent / "SECURITY.md").read_text()
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    told = " ".join(table).replace("-", " ")
+    missing = [name for name in CELLS["advisory"] if name.replace("-", " ") not in told]
+    assert missing == []

@@ -140,8 +140,8 @@ def test_the_notify_mount_is_nobodys_peer(runtime: Runtime, bundle: Workshop, sc
 
 @pytest.mark.ocirun
 def test_the_host_is_out_of_reach_in_the_created_container(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
-    """crun-1.31: the host's root was open at pivot_root. Nothing that waits for `start` has a descriptor of the host but
-    the fifo and its streams, and its root and working directory are the container's."""
+    """crun-1.31: the host's root was open at pivot_root. What waits for `start` has no descriptor of the host but the
+    fifo and its streams, and its root and working directory are the container's."""
     made = bundle("pause")
     pid = runtime.created(made)
     root = Path(f"/proc/{pid}/root").stat()

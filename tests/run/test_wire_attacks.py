@@ -134,7 +134,7 @@ def meddler(runtime: Runtime, made: Bundle, mode: str, text: str = "") -> Iterat
     running.popen.wait()
 
 
-GARBAGE = ["x", "7 ", "99999999999999999999 1 x", "1 99999999999999999999999999999999 x", "\n\n\n", "0 2 no exec at all"]
+GARBAGE = ["x", "7 ", "99999999999999999999 1 x", f"1 {'9' * 30} x", "\n\n\n", "0 2 no exec at all"]
 
 
 @pytest.mark.parametrize("mode", ["hold", "take", "write", "fill"])
