@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PROGRAM, REPOSITORY, Runtime
+from harness import PROGRAM, Runtime
 from plandriver import named, plan_of
+from spec import official
 from spec.strategies import minimal
 
 from ocirun.cli.version import RUNC_VERSION, SPEC_VERSION, VERSION
@@ -19,8 +20,6 @@ from ocirun.features import document
 from ocirun.plan import tables
 from ocirun.spec.read import read_spec
 from ocirun.spec.rules.check import is_doubtful
-
-SCHEMAS = REPOSITORY.parent / "shared" / "oci-schema"
 
 
 def test_document() -> None:
@@ -45,18 +44,17 @@ def test_document() -> None:
     assert features["potentiallyUnsafeConfigAnnotations"] == [], "run/test_annotations.py: none has an effect"
 
 
+@official.needed
 def test_against_the_official_schema() -> None:
-    if not SCHEMAS.exists():
-        pytest.skip("no official schemas here")
     jsonschema = pytest.importorskip("jsonschema")
     referencing = pytest.importorskip("referencing")
     from referencing.jsonschema import DRAFT4
 
     def resource(uri: str) -> object:
-        return DRAFT4.create_resource(json.loads((SCHEMAS / Path(uri).name).read_text()))
+        return DRAFT4.create_resource(json.loads((official.SCHEMA / Path(uri).name).read_text()))
 
     registry = referencing.Registry(retrieve=resource)
-    schema = json.loads((SCHEMAS / "features-schema.json").read_text())
+    schema = json.loads((official.SCHEMA / "features-schema.json").read_text())
     validator = jsonschema.Draft4Validator(schema, registry=registry)
     features = document(RUNC_VERSION, VERSION, SPEC_VERSION)
     assert [error.message for error in validator.iter_errors(features)] == []

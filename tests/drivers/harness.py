@@ -30,7 +30,6 @@ PACKAGES = Path(ocirun.__file__).parents[1]  # where ocirun is installed, or the
 PROGRAM = os.environ.get("OCIRUN_TEST_RUNTIME", str(REPOSITORY / ".venv" / "bin" / "ocirun"))
 NAME = Path(PROGRAM).name
 TIMEOUT = float(os.environ.get("OCIRUN_TEST_TIMEOUT", "30"))  # seconds of one command, after which it hangs
-ENGINE_CONFIGS = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", REPOSITORY.parent / "shared" / "engine-configs"))
 
 CAPABILITIES = [
     "CHOWN",

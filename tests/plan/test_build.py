@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import json
 from typing import Any
 
 import pytest
+from engineconfigs import CONFIGS
 from plandriver import (
     FILTER,
     HERE,
@@ -18,7 +18,6 @@ from plandriver import (
     V2,
     directories,
     named,
-    placement,
     plan_of,
     position,
     spec_of,
@@ -26,7 +25,6 @@ from plandriver import (
 
 from ocirun.errors import ConfigError
 from ocirun.plan import parent, tables
-from ocirun.plan.build import build
 from ocirun.plan.draft import Options
 from ocirun.plan.encode import encode
 from ocirun.plan.execute import build_exec
@@ -42,8 +40,6 @@ from ocirun.spec.read import read_spec
 from ocirun.spec.seccomp import Seccomp
 from ocirun.spec.tables import NAMESPACES
 from ocirun.spec.tuning import CpuAffinity, IntelRdt, Scheduler
-
-ENGINES = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", HERE.parents[2] / "shared" / "engine-configs"))
 
 
 def with_process(**changes: Any) -> Spec:
@@ -719,13 +715,9 @@ def test_exec_keeps_the_callers_umask() -> None:
 # The engines' own
 
 
-@pytest.mark.skipif(not ENGINES.is_dir(), reason="OCIRUN_ENGINE_CONFIGS names the directory")
 @pytest.mark.parametrize("host", ["v1", "v2"])
-def test_what_engines_write(host: str) -> None:
-    files = sorted(ENGINES.glob("*.json"))
-    assert files
-    for path in files:
-        spec = read_spec(path.name, path.read_bytes())
-        plan = build(spec, HOSTS[host], Options(id="x", bundle="/b"), placement(HOSTS[host]), FILTER)
-        assert plan.operations[-1].name == "exec"
-        assert encode(plan)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_engines_write(name: str, host: str) -> None:
+    plan = plan_of(read_spec(name, json.dumps(CONFIGS[name]).encode()), HOSTS[host])
+    assert plan.operations[-1].name == "exec"
+    assert encode(plan)
