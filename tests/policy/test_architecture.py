@@ -1,12 +1,16 @@
-"""docs/architecture.md: what it names is there, and what is there is named."""
+"""What the documents name is there, and docs/architecture.md names what is there."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("docs/architecture.md", "README.md", "CONTRIBUTING.md")
+DOCUMENTS = sorted(
+    path.relative_to(REPOSITORY).as_posix() for pattern in ("*.md", "docs/*.md") for path in REPOSITORY.glob(pattern)
+)
 FOLDERS = ("docs", "native", "ocirun", "tests")
 
 
@@ -25,11 +29,16 @@ def missing(pattern: str, name: str) -> bool:
     return not any(not name or re.search(rf"\b{re.escape(name)}\b", path.read_text()) for path in files)
 
 
-def test_what_is_named_is_there() -> None:
-    for document in DOCUMENTS:
-        found = named(document)
-        assert found, document
-        assert [one for one in found if missing(*one)] == [], document
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_what_is_named_is_there(document: str) -> None:
+    assert [one for one in named(document) if missing(*one)] == []
+
+
+def test_lines() -> None:
+    """Of text; tables of long sentences have no others."""
+    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"):
+        lines = (REPOSITORY / document).read_text().splitlines()
+        assert [line for line in lines if len(line) > 120] == [], document
 
 
 def test_what_is_there_is_named() -> None:
