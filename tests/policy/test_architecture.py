@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from policy.test_layers import RANK
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -53,3 +54,12 @@ def test_what_is_there_is_named() -> None:
     ]
     generated = {"_sys.c", "_seccomp.c"}  # by cffi, in a checkout that is built in place
     assert [str(path) for path in wanted if path not in paths and path.name not in generated] == []
+
+
+def test_the_rooms_stand_as_in_the_house() -> None:
+    """Each on those further down."""
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    rooms = re.findall(r"^\|.*", text.partition("\n## Rooms\n")[2].partition("\n## ")[0], flags=re.MULTILINE)
+    names = [name for row in rooms for name in re.findall(r"`ocirun/(\w+)(?:/|\.py)`", row)]
+    assert sorted(names) == sorted(name for name in RANK if name not in ("_sys", "_seccomp"))
+    assert [RANK[name] for name in names] == sorted(RANK[name] for name in names)
