@@ -161,6 +161,16 @@ def test_version() -> None:
     assert sum("version" in line for line in lines) == 1  # dockerd takes the last line with that word
 
 
+def test_as_a_module(tmp_path: Path) -> None:
+    """`python -m ocirun` is the same program, of the same name."""
+    for line in ("--help", "create --help", "--version", "create x", "what"):
+        words = line.split()
+        run = call("-m", "ocirun", *words, program=sys.executable, cwd=tmp_path)
+        installed = call(*words, cwd=tmp_path)
+        untimed = [re.sub(TIME, "", done.stderr) for done in (run, installed)]
+        assert (run.returncode, run.stdout, untimed[0]) == (installed.returncode, installed.stdout, untimed[1])
+
+
 def test_nobody_reads(root: str) -> None:
     """A broken pipe is no traceback."""
     reader, writer = os.pipe()

@@ -317,6 +317,10 @@ class Running:
     def out(self) -> str:
         return self._out.read_text(errors="replace")
 
+    @property
+    def err(self) -> str:
+        return self._err.read_text(errors="replace")
+
     def result(self, timeout: float = 0) -> Result:
         try:
             code = self.popen.wait(timeout or TIMEOUT)
@@ -324,8 +328,7 @@ class Running:
             self.popen.kill()
             self.popen.wait()
             raise AssertionError(f"{' '.join(self.argv)}: hangs\n{self.out}{self._err.read_text()}") from None
-        errors = self._err.read_text(errors="replace")
-        return Result(self.argv, code, self.out, errors, last(self._log, "error"), last(self._log, "warning"))
+        return Result(self.argv, code, self.out, self.err, last(self._log, "error"), last(self._log, "warning"))
 
 
 def last(log: Path, level: str) -> str:
