@@ -59,15 +59,3 @@ def test_top_level_stays_small() -> None:
         ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "conformance",
         "docs", "native", "ocirun", "pyproject.toml", "setup.py", "tests",
     }  # fmt: skip
-
-
-def test_the_page_on_the_tests_names_every_folder() -> None:
-    """And nothing that is not there."""
-    tests = REPOSITORY / "tests"
-    text = (tests / "README.md").read_text()
-    named = set(re.findall(r"`([^`\s=:]+)`", text))
-    folders = {name.split("/")[1] for name in tracked() if name.startswith("tests/") and name.count("/") > 1}
-    assert folders - named == set()
-    paths = {name for name in named if re.fullmatch(r"[\w/.]+/[\w.]+\.(py|toml|c|md)", name)}
-    assert len(paths) > 10
-    assert [path for path in paths if not any((root / path).exists() for root in (tests, REPOSITORY))] == []
