@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..spec.model import Process
     from .call import Call
 
-_LATER = ("process-label", "apparmor", "cgroup")
+_LATER = ("cgroup",)
 
 
 def run(call: Call) -> int:
@@ -73,6 +73,8 @@ def _from_flags(call: Call) -> Command:
         capabilities=tuple(flags["cap"]),
         no_new_privileges=flags["no-new-privs"],
         terminal=flags["tty"],
+        apparmor_profile=flags["apparmor"],
+        selinux_label=flags["process-label"],
     )
 
 

@@ -38,6 +38,8 @@ class Command(Record):
     capabilities: tuple[str, ...] = ()  # more than the container's, "CAP_CHOWN"
     no_new_privileges: bool = False
     terminal: bool = False
+    apparmor_profile: str = ""
+    selinux_label: str = ""
 
 
 def exec_(
@@ -214,6 +216,9 @@ def process_of(spec: Spec, command: Command) -> Process:
                 raise UsageError(f"additional-gids must be a positive number {gid_number}")
         user = replace(user, additional_gids=user.additional_gids + command.additional_gids)
     changes["user"] = user
+    for label in ("apparmor_profile", "selinux_label"):
+        if getattr(command, label):
+            changes[label] = getattr(command, label)
     if command.capabilities:
         changes["capabilities"] = _more_capabilities(process, command.capabilities)
     for variable in command.env:
@@ -226,6 +231,8 @@ def completed(spec: Spec, process: Process) -> Process:
     """The process with what it leaves to the container's own, as in runc."""
     inherited = ("capabilities", "oom_score_adj", "scheduler", "io_priority")
     changes = {field: getattr(spec.process, field) for field in inherited if getattr(process, field) is None}
+    labels = ("apparmor_profile", "selinux_label")
+    changes |= {field: getattr(spec.process, field) for field in labels if not getattr(process, field)}
     affinity = process.exec_cpu_affinity
     if affinity is None or not (affinity.initial or affinity.final):
         changes["exec_cpu_affinity"] = spec.process.exec_cpu_affinity

@@ -617,9 +617,6 @@ def test_allowed_mounts_at_proc(mount: Mount) -> None:
 @pytest.mark.parametrize(
     ("spec", "pointer"),
     [
-        (with_process(apparmor_profile="docker-default"), "/process/apparmorProfile"),
-        (with_process(selinux_label="a:b:c"), "/process/selinuxLabel"),
-        (with_linux(mount_label="a:b:c"), "/linux/mountLabel"),
         (with_linux(intel_rdt=IntelRdt()), "/linux/intelRdt"),
         (
             with_linux(seccomp=Seccomp(default_action="SCMP_ACT_ALLOW", listener_path="/x", raw={})),
@@ -634,24 +631,9 @@ def test_unsupported_is_refused_not_ignored(spec: Spec, pointer: str) -> None:
 
 
 def test_all_that_is_unsupported_is_listed() -> None:
-    spec = with_process(selinux_label="a", apparmor_profile="b")
+    spec = with_linux(intel_rdt=IntelRdt())
     spec = replace(spec, mounts=(Mount(destination="/a"),))
-    assert [problem.partition(":")[0] for problem in refused(spec)] == [
-        "/process/apparmorProfile",
-        "/process/selinuxLabel",
-        "/mounts/0",
-    ]
-
-
-def test_exec_refuses_too() -> None:
-    wanted = Process(cwd="/", args=("ls",), selinux_label="a")
-    with pytest.raises(ConfigError, match="/process/selinuxLabel"):
-        build_exec(wanted, spec_of("minimal"), V1, Options(id="x", bundle="/b"), (), (), None)
-
-
-@pytest.mark.parametrize("profile", [None, "", "unconfined"])
-def test_no_apparmor_profile_is_fine(profile: str | None) -> None:
-    assert plan_of(with_process(apparmor_profile=profile))
+    assert [problem.partition(":")[0] for problem in refused(spec)] == ["/linux/intelRdt", "/mounts/0"]
 
 
 def test_an_ordinary_user_moves_no_network_device() -> None:

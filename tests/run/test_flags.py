@@ -241,7 +241,7 @@ def test_a_wrong_rootless(runtime: Runtime, bundle: Workshop) -> None:
 
 
 @pytest.mark.ocirun
-@pytest.mark.parametrize("flag", ["--process-label", "--apparmor", "--cgroup"])
+@pytest.mark.parametrize("flag", ["--cgroup"])
 def test_refused_flags_of_exec(runtime: Runtime, bundle: Workshop, flag: str) -> None:
     made = bundle("pause")
     pid = runtime.started(made)
