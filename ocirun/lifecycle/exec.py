@@ -11,6 +11,7 @@ from ..host.procfs import NAMESPACE_FILES, is_alive, open_process
 from ..launch.run import Launch
 from ..plan.draft import Options
 from ..plan.execute import build_exec
+from ..plan.path import clean
 from ..record import Record, replace
 from ..spec.model import Capabilities
 from ..spec.read import read_stored
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..errors import Error
+    from ..plan.cgroup import CgroupDir
     from ..spec.model import Process, Spec
 
 
@@ -138,6 +140,7 @@ class Execution:
                 posix.close(console_socket)
 
     def _begin(self, descriptors: dict[str, int], before_exec: Callable[[], None] | None) -> int:
+        directories = sub_cgroups(self.entry.cgroup, self.request.sub_cgroups)
         descriptors["pidfd"] = pidfd = _pidfd(self.entry)
         try:
             plan = build_exec(
@@ -145,7 +148,7 @@ class Execution:
                 self.spec,
                 facts.host(process=self.process),
                 self._options(descriptors["console"] >= 0),
-                self.entry.cgroup,
+                directories,
                 _foreign_namespaces(self.entry.pid),
                 compiled_filter(self.spec, self.root),
             )
@@ -179,6 +182,27 @@ class Execution:
             listen_fds=self.request.listen_fds,
             console=console,
         )
+
+
+def sub_cgroups(directories: tuple[CgroupDir, ...], wanted: tuple[tuple[str, str], ...]) -> tuple[CgroupDir, ...]:
+    """The cgroup of a process of `exec`: the container's, or one below it that is there.
+
+    :param wanted: see Request
+    :raises UsageError: a path that leads out of the container's cgroup, or a controller that it has not got
+    """
+    found = {}
+    for controller, path in wanted:
+        chosen = [one for one in directories if controller in one.controllers or not controller]
+        if not chosen:
+            raise UsageError(f"unknown controller {controller} in --cgroup")
+        for directory in chosen:
+            whole = clean(f"{directory.path}/{path}")
+            if whole != directory.path and not whole.startswith(f"{directory.path}/"):
+                raise UsageError(f"{whole} is not a sub cgroup path")
+            if not posix.access(whole, posix.F_OK):
+                raise UsageError(f"open {whole}: no such file or directory")
+            found[directory.path] = replace(directory, path=whole)
+    return tuple(found.get(directory.path, directory) for directory in directories)
 
 
 def _of_process(problems: Sequence[Problem]) -> tuple[Problem, ...]:
