@@ -101,18 +101,20 @@ LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {
     "io_priority": (51, "HHIII0Q", ()),
     "memory_policy": (52, "HHIIII0Q", ((4, "blob"),)),
     "personality": (53, "HHII0Q", ()),
-    "no_new_privs": (54, "HHI0Q", ()),
-    "bounding": (55, "HHIQ0Q", ()),
-    "set_user": (56, "HHIIIIII0Q", ((5, "blob"),)),
-    "set_capabilities": (57, "HHIQQQQ0Q", ()),
-    "umask": (58, "HHII0Q", ()),
-    "chdir": (59, "HHIIII0Q", ((3, "str"),)),
-    "set_rlimit": (60, "HHIIIQQ0Q", ()),
-    "seccomp": (61, "HHIIII0Q", ((3, "blob"),)),
-    "find_executable": (62, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
-    "ready": (63, "HHI0Q", ()),
-    "wait_start": (64, "HHII0Q", ()),
-    "exec": (65, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
+    "label": (54, "HHIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"))),
+    "file_label": (55, "HHIIIII0Q", ((3, "str"), (5, "str"))),
+    "no_new_privs": (56, "HHI0Q", ()),
+    "bounding": (57, "HHIQ0Q", ()),
+    "set_user": (58, "HHIIIIII0Q", ((5, "blob"),)),
+    "set_capabilities": (59, "HHIQQQQ0Q", ()),
+    "umask": (60, "HHII0Q", ()),
+    "chdir": (61, "HHIIII0Q", ((3, "str"),)),
+    "set_rlimit": (62, "HHIIIQQ0Q", ()),
+    "seccomp": (63, "HHIIII0Q", ((3, "blob"),)),
+    "find_executable": (64, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
+    "ready": (65, "HHI0Q", ()),
+    "wait_start": (66, "HHII0Q", ()),
+    "exec": (67, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
 }
 
 
@@ -378,6 +380,16 @@ def memory_policy(who: str, pointer: str, *, mode: int, nodes: bytes) -> Operati
 def personality(who: str, pointer: str, *, persona: int) -> Operation:
     """personality(2)."""
     return Operation((who, pointer, "personality", (persona,)))
+
+
+def label(who: str, pointer: str, *, file: str, other: str, value: str) -> Operation:
+    """Write a value to a file below /proc/self: the label that a process has from its exec on, or that its keys have. Where the file is missing, the other one ("" for none)."""
+    return Operation((who, pointer, "label", (file, other, value)))
+
+
+def file_label(who: str, pointer: str, *, target: str, label: str) -> Operation:
+    """fsetxattr(2) of security.selinux on a directory of the container."""
+    return Operation((who, pointer, "file_label", (target, label)))
 
 
 def no_new_privs(who: str, pointer: str) -> Operation:
