@@ -18,7 +18,7 @@ from ..plan.process import shown
 from ..record import Record, replace
 from ..spec.read import read_bytes, read_config
 from ..store import containers
-from ..store.state import document_tail, hook_state
+from ..store.state import SPEC_VERSION, document_tail, hook_state
 from .kill import SIGKILL
 
 TYPE_CHECKING = False
@@ -167,7 +167,7 @@ class Creation:
         finally:
             if wait:
                 posix.close(descriptors["fifo"])
-        launch.run(self._note_pid, self._run_hooks)
+        launch.run(self._note_pid, self._run_hooks, self._pass_listener)
         steps.reach("create.created")
         self.entry = replace(self.entry, creating=False, late=_late(plan))
         containers.update(self.root, self.entry)
@@ -222,6 +222,10 @@ class Creation:
                 operation.pointer, hook["kind"], hook["path"], hook["args"], hook["env"], hook["timeout"],
                 f"{head}{self.launch.pid}{tail}", self.bundle,
             )  # fmt: skip
+
+    def _pass_listener(self, listener: int) -> None:
+        state = hook_state(self.id, self.bundle, "creating", self.spec.annotations)
+        pass_listener(self.spec, listener, self.launch.pid, self.launch.pid, state)
 
     def undo(self) -> None:
         """Leave nothing. What resists stays on disk, for `delete --force`."""
@@ -323,6 +327,23 @@ def connected(request: Request) -> int:
     from ..launch.console import connect
 
     return connect(request.console_socket, "console socket")
+
+
+def pass_listener(spec: Spec, listener: int, pid: int, init: int, state: tuple[str, str]) -> None:
+    """Give the listener of a process's filter to the agent of linux.seccomp.listenerPath.
+
+    :param pid: the process
+    :param init: PID 1 of the container
+    :param state: the container's state document, before and after that pid
+    :raises HostError: nobody takes it
+    """
+    from ..launch import agent
+
+    seccomp = spec.linux.seccomp
+    assert seccomp is not None
+    head, tail = state
+    document = agent.process_state(pid, seccomp.listener_metadata or "", (f"{head}{init}", tail), SPEC_VERSION)
+    agent.send(seccomp.listener_path or "", document, listener)
 
 
 def compiled_filter(spec: Spec, root: str) -> tuple[bytes, int] | None:

@@ -16,7 +16,18 @@ from ..record import Record, replace
 from ..spec.model import Capabilities
 from ..spec.read import read_stored
 from ..store import containers
-from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter, connected, tell
+from ..store.state import hook_state
+from .create import (
+    PLAIN,
+    Request,
+    announce,
+    check_descriptors,
+    check_terminal,
+    compiled_filter,
+    connected,
+    pass_listener,
+    tell,
+)
 from .status import PAUSED, STOPPED, status_of
 
 TYPE_CHECKING = False
@@ -162,7 +173,11 @@ class Execution:
         finally:
             posix.close(pidfd)
         try:
-            launch.run(lambda pid: steps.reach("exec.pid"), lambda: None)
+            launch.run(
+                lambda pid: steps.reach("exec.pid"),
+                lambda: None,
+                lambda listener: self._pass_listener(launch.pid, listener),
+            )
             if before_exec:
                 before_exec()
             steps.reach("exec.release")
@@ -174,6 +189,11 @@ class Execution:
             raise
         launch.close()
         return launch.pid
+
+    def _pass_listener(self, pid: int, listener: int) -> None:
+        entry = self.entry
+        state = hook_state(entry.id, entry.bundle, status_of(self.root, entry), self.spec.annotations)
+        pass_listener(self.spec, listener, pid, entry.pid, state)
 
     def _options(self, console: bool) -> Options:
         return Options(

@@ -12,12 +12,14 @@ from _blake2 import blake2b  # hashlib costs ten times as much to import
 
 from ..host.files import read_file
 from ..spec.seccomp import SECCOMP_FLAGS
+from ..spec.tables import SECCOMP_NEW_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.seccomp import Seccomp
 
 _COMPILER = __file__.rpartition("/")[0] + "/filter.py"
+_WAIT_KILLABLE = SECCOMP_FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 _ENTRIES = 128  # more than that, and something generates profiles: all go
 
 
@@ -34,6 +36,10 @@ def compile_filter(seccomp: Seccomp, cache: str | None) -> tuple[bytes, int]:
     for flag in flags:
         if flag != "SECCOMP_FILTER_FLAG_TSYNC":  # the init has one thread
             bits |= SECCOMP_FLAGS[flag]
+    if seccomp.listener_path and any(rule.action == "SCMP_ACT_NOTIFY" for rule in seccomp.syscalls):
+        bits |= SECCOMP_NEW_LISTENER
+    else:
+        bits &= ~_WAIT_KILLABLE  # of those who wait for an agent; the kernel refuses it where there is none
     path = f"{cache}/{_key(seccomp)}" if cache else ""
     program = _load(path) if cache else None
     if program is None:

@@ -209,8 +209,6 @@ def test_multiplexed_calls_of_s390() -> None:
 @pytest.mark.parametrize(
     ("broken", "pointer"),
     [
-        ({"defaultAction": "SCMP_ACT_NOTIFY"}, "/linux/seccomp/defaultAction"),
-        ({"syscalls": [{"names": ["getpid"], "action": "SCMP_ACT_NOTIFY"}]}, "/linux/seccomp/syscalls/0/action"),
         (
             {
                 "syscalls": [
