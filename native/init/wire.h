@@ -52,7 +52,8 @@
  *   runtime, for a killed child          its end; 10 s, after which it is left for `delete --force`
  *   runtime, in send                     nothing: it does not block
  *   `start`, for the exec                as the runtime for the exec; the fifo is opened and written without blocking
- *   runtime, for a terminal, a notify socket and a container in the foreground      the end of PID 1
+ *   runtime, for a terminal              nothing: it has been sent before READY, or never will be
+ *   runtime, for a notify socket and a container in the foreground   the end of PID 1
  *   init, for an ACK                     the ACK; end-of-file: the runtime is gone or has given up
  *   init, for createContainer and startContainer hooks       their end, or their timeout
  *   PID 1, for `start`                   a byte in the fifo; a signal. Nobody else has to be alive meanwhile.

@@ -26,6 +26,7 @@ class Child:
         self.pid = pid
         self._reaped = False
         self.process = open_process(pid)
+        self.pollable = is_pidfd(self.process)
         try:
             self._ask(posix.WNOHANG | posix.WNOWAIT)
         except BaseException:
@@ -39,7 +40,7 @@ class Child:
         """
         if self._reaped:
             raise ChildProcessError(self.pid)
-        if is_pidfd(self.process):
+        if self.pollable:
             return posix.waitid(posix.P_PIDFD, self.process, posix.WEXITED | flags)
         return posix.waitid(posix.P_PID, self.pid, posix.WEXITED | flags)
 
@@ -66,8 +67,10 @@ class Child:
             pass
 
     def _reap(self) -> None:
-        if wait_for_end(self.process, _PATIENCE):
-            self._reaped = self._ask(posix.WNOHANG) is not None
+        result = self._ask(posix.WNOHANG)  # who has said its last word has mostly ended before
+        if result is None and wait_for_end(self.process, _PATIENCE):
+            result = self._ask(posix.WNOHANG)
+        self._reaped = result is not None
 
     def end_group(self) -> None:
         """end() of all in the process group that it leads: it may have made a sibling (CLONE_PARENT) that nobody has

@@ -11,7 +11,7 @@ import _socket
 import select
 from _struct import Struct
 
-from ..host.procfs import has_executed, is_pidfd, wait_for_end
+from ..host.procfs import has_executed, wait_for_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Wire:
         if self._speaker is not None and self._timeout is None:
             self._poll.unregister(self._speaker.process)
         self._speaker = speaker
-        self._timeout = None if is_pidfd(speaker.process) else _LOOK
+        self._timeout = None if speaker.pollable else _LOOK
         if self._timeout is None:
             self._poll.register(speaker.process, select.POLLIN)
 

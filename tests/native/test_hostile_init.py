@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 from hostile import ERROR, MAPS, MOUNTS, PID, READY, message
 
 from ocirun.errors import HostError
-from ocirun.launch import run
+from ocirun.launch import console, run
 
 DRIVER = Path(harness.__file__).with_name("hostile.py")
 SCRIPTS = int(os.environ.get("OCIRUN_TEST_SCRIPTS", "10000"))
@@ -142,3 +143,15 @@ def test_descriptors_that_come_along_are_dropped() -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     assert ended(outer, [init[0], init[1], f"f{message(READY)}", *init[3:]]) == ""
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_terminal_that_never_comes() -> None:
+    """Who says READY without it, or sends something else, makes nobody wait."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = len(os.listdir("/proc/self/fd"))
+    with ours, theirs:
+        for send in (lambda: None, lambda: theirs.send(b"x"), lambda: socket.send_fds(theirs, [b"x"], [ours.fileno()])):
+            send()
+            with pytest.raises(HostError, match="sent no terminal"):
+                console.receive_descriptor(ours)
+        assert len(os.listdir("/proc/self/fd")) == before

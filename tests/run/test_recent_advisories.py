@@ -152,3 +152,20 @@ def test_the_host_is_out_of_reach_in_the_created_container(runtime: Runtime, bun
     runtime.delete(made, "--force").ok()
     harness.reap(pid)
     shutil.rmtree(made.path)
+
+
+@pytest.mark.ocirun  # runc mended it in 1.5.3
+def test_a_readonly_root_without_a_mount_namespace(runtime: Runtime, bundle: Workshop) -> None:
+    """runc-5479: it was the caller's mount that became read-only, or private."""
+    before = Path("/proc/self/mountinfo").read_text()
+    for pointer in ("/root/readonly", "/linux/rootfsPropagation"):
+        made = bundle("true")
+        made.config["mounts"] = []
+        made.without_namespace("mount")
+        if pointer == "/root/readonly":
+            made.config["root"]["readonly"] = True
+        else:
+            made.linux["rootfsPropagation"] = "private"
+        for run in (runtime.run, runtime.create):
+            run(made).failed(pointer)
+    assert Path("/proc/self/mountinfo").read_text() == before
