@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .child import Child
 
-_EBADF = 9
+_ESRCH, _EBADF = 3, 9
 _LOOK = 1  # milliseconds between two looks
 _WHAT = "seccomp agent"
 
@@ -43,7 +43,7 @@ def take(line: wire.Wire, init: Child, number: int) -> int:
         taken = lib.sys_take_descriptor(init.process, number)
         if taken >= 0:
             break
-        if taken != -_EBADF:
+        if taken not in (-_EBADF, -_ESRCH):  # there is none yet; the process has ended
             raise HostError(f"take the listener of the seccomp filter: {reason_of(-taken)}")
         if said:
             line.hear(wire.READY)
