@@ -189,6 +189,23 @@ size_t point_at(struct init *init, size_t at, field_strv list)
 	return at;
 }
 
+bool lacks_home(const struct init *init)
+{
+	const struct record *record = init->record;
+	const struct op_exec *op = NULL;
+	const char *home = "";
+
+	while ((record = plan_next(&init->plan, record)) != NULL)
+		if (record->kind == OP_exec)
+			op = (const void *)(record + 1);
+	for (uint32_t i = 0; op != NULL && i < op->env.count; i++) {
+		const char *entry = plan_strv(&init->plan, op->env, i);
+		if (strncmp(entry, "HOME=", 5) == 0)
+			home = entry + 5;
+	}
+	return *home == '\0';
+}
+
 void complete_home(struct init *init, const char **envp, uint32_t uid)
 {
 	while (*envp != NULL && strncmp(*envp, "HOME=", 5) != 0)
