@@ -6,7 +6,7 @@ import posix
 import select
 
 from .. import steps
-from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason
+from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason, worded
 from ..host.procfs import is_alive, is_pidfd, open_process
 from ..store import containers
 from .status import CREATED, STOPPED, status_of
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..launch.notify import Notifier
 
 
+@worded
 def start(root: str, id: str, notify_socket: str = "") -> None:
     """Start a created container. Returns when the program has been executed.
 
