@@ -67,6 +67,7 @@ def run_until(argv: Sequence[str], count: int, output: Path) -> int:
         _, status = os.waitpid(pid, 0)
         if not os.WIFSTOPPED(status):
             process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.returncode == 0, output.read_text()
             return calls
         deliver = os.WSTOPSIG(status)
         if deliver == SYSCALL_STOP:
@@ -92,7 +93,6 @@ def container(made: Bundle) -> Bundle:
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
     }
-    made.linux["resources"]["memory"] = {"limit": 64 << 20}
     return made
 
 
