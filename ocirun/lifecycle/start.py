@@ -9,7 +9,7 @@ from .. import steps
 from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason, worded
 from ..host.procfs import is_alive, is_pidfd, open_process
 from ..store import containers
-from .status import CREATED, STOPPED, status_of
+from .status import CREATED, RUNNING, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
             raise StateError("cannot start an already running container")
         if notify_socket:
             notifier = _notifier(root, id, notify_socket)
-        _open_the_way(root, entry)
+        try:
+            _open_the_way(root, entry)
+        except (HostError, OSError):
+            if status_of(root, entry) != RUNNING:  # else it has happened, and that is what was asked for
+                raise
         if "poststart" in entry.hooks:
             steps.reach("start.poststart")
             from .hooked import poststart
@@ -76,11 +80,11 @@ def _open_the_way(root: str, entry: containers.Entry) -> None:
             raise StateError("cannot start a container that has stopped")
         fd = posix.open(fifo, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
         try:
-            posix.write(fd, b"\0")
             poll = select.poll()
             poll.register(fd, 0)  # POLLERR needs no asking: nobody reads any more
             if is_pidfd(pidfd):
                 poll.register(pidfd, select.POLLIN)
+            posix.write(fd, b"\0")  # from here on nothing may fail that could have before
             poll.poll()
             left = _left_in(fifo)
         finally:

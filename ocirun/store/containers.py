@@ -386,53 +386,43 @@ def remove(root: str, id: str) -> None:
     """
     path = directory(root, id)
     try:
-        fd = posix.open(path, _DIRECTORY)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise HostError(f"remove {path}: {reason_of(error.errno or 0)}") from None
-    try:
-        _empty(fd)
+        _empty(path)
         posix.rmdir(path)
     except FileNotFoundError:
         pass
     except OSError as error:
         raise HostError(f"remove {path}: {reason_of(error.errno or 0)}") from None
-    finally:
-        posix.close(fd)
 
 
-def _empty(fd: int) -> None:
-    """Remove all that is in a directory.
+def _empty(path: str) -> None:
+    """Remove all that is in a directory of ours. (With few descriptors: there may be no more, as the reason.)
 
-    One directory of it belongs to the container (that of its socket for sd_notify(3)), which can fill it as it likes.
+    One directory in it belongs to the container (that of its socket for sd_notify(3)), which can fill it as it likes.
     So what is in a directory below is moved up into this one: no depth is too deep then, and no name is followed.
     """
-    while names := [name for name in posix.listdir(fd) if name not in _LAST]:
+    while names := [name for name in posix.listdir(path) if name not in _LAST]:
         for name in names:
             try:
-                posix.unlink(name, dir_fd=fd)
+                posix.unlink(f"{path}/{name}")
             except FileNotFoundError:
                 pass
             except IsADirectoryError:
-                _move_up(name, fd)
-                posix.rmdir(name, dir_fd=fd)
+                _move_up(f"{path}/{name}", path)
+                posix.rmdir(f"{path}/{name}")
     for name in _LAST:
         try:
-            posix.unlink(name, dir_fd=fd)
+            posix.unlink(f"{path}/{name}")
         except FileNotFoundError:
             pass
-        except IsADirectoryError:
-            posix.rmdir(name, dir_fd=fd)
 
 
-def _move_up(name: str, fd: int) -> None:
-    inner = posix.open(name, _DIRECTORY, dir_fd=fd)
+def _move_up(inner: str, path: str) -> None:
+    fd = posix.open(inner, _DIRECTORY)
     try:
-        for one in posix.listdir(inner):
-            posix.rename(one, f"@{posix.urandom(16).hex()}", src_dir_fd=inner, dst_dir_fd=fd)
+        for name in posix.listdir(fd):
+            posix.rename(name, f"{path}/@{posix.urandom(16).hex()}", src_dir_fd=fd)
     finally:
-        posix.close(inner)
+        posix.close(fd)
 
 
 def ids(root: str) -> list[str]:
