@@ -37,6 +37,8 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
             raise StateError("cannot start an already running container")
         if notify_socket:
             notifier = _notifier(root, id, notify_socket)
+        if "poststart" in entry.hooks:
+            from .hooked import poststart  # what cannot be loaded must be known before the program runs
         try:
             _open_the_way(root, entry)
         except (HostError, OSError):
@@ -44,8 +46,6 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
                 raise
         if "poststart" in entry.hooks:
             steps.reach("start.poststart")
-            from .hooked import poststart
-
             poststart(root, entry)
     finally:
         posix.close(fd)

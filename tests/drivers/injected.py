@@ -26,10 +26,10 @@ from harness import Bundle, Leftovers, Runtime, Workshop, reap
 
 VERBS = ("create", "start", "exec", "kill", "delete", "run")
 ERRORS = ("EMFILE", "EIO", "ENOMEM", "EPERM")
-# What cannot fail, or where strace would keep a call from being made that the kernel always makes; and brk(2), without
-# which glibc's loader dies.
+# What cannot fail, or where strace would keep a call from being made that the kernel always makes; brk(2), without
+# which glibc's loader dies; and waits, which of these errors know ENOMEM alone, when not a page is left.
 NEVER = {"exit_group", "exit", "rt_sigreturn", "close", "munmap", "rt_sigaction", "rt_sigprocmask", "wait4", "umask"}
-NEVER |= {"brk"}
+NEVER |= {"brk", "poll", "rt_sigtimedwait"}
 STRACE = ("strace", "-qq")
 
 
