@@ -257,7 +257,7 @@ def open_cgroups(
         refuses root of a user namespace that the cgroup does not belong to. cgroup.procs asks when it is opened, but
         then waits for RCU (8 to 20 ms).
     :param watched: processes of the container may look at the clone's descriptors while it still has them (exec). A
-        directory of a mount that is attached nowhere leads to no other place, by ".." neither.
+        directory of a read-only mount that is attached nowhere leads to no other place and takes no writes.
     """
     by_tasks = []
     clone = (NO_SLOT, NO_SLOT)
@@ -273,11 +273,7 @@ def open_cgroups(
             if by_fork:
                 clone = (draft.slot(), slot)
                 if watched:
-                    draft.add(
-                        ops.open_tree(
-                            "outer", pointer, path=directory.path, from_slot=NO_SLOT, recursive=0, slot=clone[0]
-                        )
-                    )
+                    draft.add(ops.open_cgroup("outer", pointer, path=directory.path, slot=clone[0]))
                 else:
                     draft.add(ops.open("outer", pointer, path=directory.path, flags=O_PATH, slot=clone[0]))
     return by_tasks, clone
