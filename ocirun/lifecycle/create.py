@@ -7,8 +7,9 @@ import time
 
 from .. import steps
 from ..cgroup import driver, members
-from ..errors import ConfigError, Error, HostError, UsageError, reason_of
+from ..errors import ConfigError, Error, HostError, UsageError, reason_of, worded
 from ..host import facts
+from ..host.files import give, write_file
 from ..host.procfs import is_pidfd, open_process, process_stat
 from ..launch.run import Launch
 from ..plan.build import build
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from ..plan.host import Host
     from ..spec.model import Spec
 
-# Where compiled filters are kept, below the root directory: no container can have that id.
-_SECCOMP_CACHE = "@seccomp"
-
 
 class Request(Record):
     """What a caller of create, run or exec wants beside the container itself."""
@@ -54,6 +52,7 @@ class Request(Record):
 PLAIN = Request()
 
 
+@worded
 def create(
     root: str, id: str, bundle: str, request: Request = PLAIN, warn: Callable[[Error], None] | None = None
 ) -> int:
@@ -152,7 +151,7 @@ class Creation:
         self.entry = _entry(self.id, self.bundle, self.spec, directories)
         steps.reach("create.state")
         containers.save(self.root, self.entry)
-        containers.write_file(f"{self.root}/{self.id}/config.json", self.config)
+        write_file(f"{self.root}/{self.id}/config.json", self.config)
         self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", directories)
         if self.request.notify_socket:
             posix.mkdir(self.notify_directory, 0o755)
@@ -189,9 +188,7 @@ class Creation:
             wait=wait,
             **self._hook_states(),
         )
-        if self.spec.linux.seccomp:
-            containers.make_root(self.root)  # for the cache of filters
-        return build(self.spec, host, options, placement, compiled_filter(self.spec, self.root))
+        return build(self.spec, host, options, placement, compiled_filter(self.spec))
 
     def _hook_states(self) -> dict[str, tuple[str, str]]:
         """What the hooks that PID 1 runs get on their standard input."""
@@ -346,13 +343,13 @@ def pass_listener(spec: Spec, listener: int, pid: int, init: int, state: tuple[s
     agent.send(seccomp.listener_path or "", document, listener)
 
 
-def compiled_filter(spec: Spec, root: str) -> tuple[bytes, int] | None:
+def compiled_filter(spec: Spec) -> tuple[bytes, int] | None:
     """linux.seccomp as BPF and flags."""
     if spec.linux.seccomp is None:
         return None
-    from ..seccomp.cache import compile_filter
+    from ..seccomp.cache import compile_filter, places
 
-    return compile_filter(spec.linux.seccomp, f"{root}/{_SECCOMP_CACHE}")
+    return compile_filter(spec.linux.seccomp, *places())
 
 
 def announce(pid: int, request: Request, kind: str) -> None:
@@ -372,7 +369,7 @@ def announce(pid: int, request: Request, kind: str) -> None:
         finally:
             posix.close(pidfd)
     if request.pid_file:
-        containers.write_file(request.pid_file, str(pid).encode(), 0o666)
+        give(request.pid_file, str(pid).encode(), 0o666)
 
 
 def _entry(id: str, bundle: str, spec: Spec, directories: tuple[CgroupDir, ...]) -> containers.Entry:

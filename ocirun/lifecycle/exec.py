@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps
-from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of
+from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of, worded
 from ..host import facts
 from ..host.procfs import NAMESPACE_FILES, is_alive, open_process
 from ..launch.run import Launch
@@ -55,6 +55,7 @@ class Command(Record):
     selinux_label: str = ""
 
 
+@worded
 def exec_(
     root: str,
     id: str,
@@ -87,6 +88,7 @@ def exec_(
 class Execution:
     """One process on its way into a container."""
 
+    @worded
     def __init__(
         self,
         root: str,
@@ -135,6 +137,7 @@ class Execution:
 
             tell(self._warn, "process", of_process(self.process))
 
+    @worded
     def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:
         """Let the program run. Returns its pid, a child of this process.
 
@@ -161,7 +164,7 @@ class Execution:
                 self._options(descriptors["console"] >= 0),
                 directories,
                 _foreign_namespaces(self.entry.pid),
-                compiled_filter(self.spec, self.root),
+                compiled_filter(self.spec),
             )
             if self._warn:
                 tell(self._warn, "process", _of_process(plan.warnings))

@@ -201,7 +201,7 @@ def effect(tree: Tree, host: str) -> object:
     """All that becomes of a configuration: what create and exec plan, and what later commands use; or the error."""
     try:
         spec = read_spec("config.json", json.dumps(tree).encode())
-        filter = compile_filter(spec.linux.seccomp, None) if spec.linux.seccomp else None
+        filter = compile_filter(spec.linux.seccomp) if spec.linux.seccomp else None
         placement = driver.place(spec, HOSTS[host], "box", "auto")
         options = options_for(spec)
         plan = build(spec, HOSTS[host], options, placement, filter)
