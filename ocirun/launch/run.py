@@ -52,6 +52,7 @@ class Launch:
                 self._at.setdefault(MOMENTS[operation[2]], []).append(operation)
         self.hooks = self._at.get(MOUNTS, [])
         self._devices: Devices | None = None
+        self._times = -1  # what the init writes for --debug
 
     def prepare(self) -> None:
         """The operations before the init exists: the cgroup and its limits.
@@ -78,6 +79,8 @@ class Launch:
         try:
             opened.append(self._program())
             opened.append(_plan_descriptor(encode(self.plan), self.work_directory))
+            if "trace" in self.plan.inherited:
+                self._times = descriptors["trace"] = self._times_file()
             passed = (theirs.fileno(), opened[1], *(descriptors[name] for name in self.plan.inherited))
             base = 3 + preserve
             words = (b"ocirun-init", b"%d" % base, b"%d" % len(self.plan.inherited))
@@ -90,8 +93,21 @@ class Launch:
             theirs.close()
             if ours is not None:
                 ours.close()
+                self._tell_times()
             for fd in opened:
                 posix.close(fd)
+
+    def _times_file(self) -> int:
+        fd = program.memory_file("ocirun-times", posix.MFD_CLOEXEC, self.work_directory)
+        posix.ftruncate(fd, 8 * len(self.plan.operations))
+        return fd
+
+    def _tell_times(self) -> None:
+        if self._times >= 0:
+            assert steps.watcher is not None
+            steps.watcher.done(self.plan, self._times)
+            posix.close(self._times)
+            self._times = -1
 
     def _program(self) -> int:
         """The init as a descriptor to execute."""
@@ -140,6 +156,8 @@ class Launch:
             raise self._operation_error(failure) from None
         except wire.Gone:
             raise self._death() from None
+        finally:
+            self._tell_times()
 
     def _perform(self, moment: str) -> None:
         """The operations of a moment on PID 1."""
@@ -210,7 +228,7 @@ class Launch:
             return HostError(f"container init: {reason}")
         operation = self.plan.operations[failure.index]
         if operation.name == "hook":
-            return HookError(f"{operation.pointer}: {describe(operation)}: {reason}")
+            return HookError(operation.pointer, f"{describe(operation)}: {reason}")
         return operation_error(operation, failure.errno, reason, self.plan)
 
     def _death(self) -> Error:
@@ -231,6 +249,7 @@ def write_id_maps(pid: int, operations: list[Operation], plan: Plan) -> None:
     :raises OperationError: the map is refused
     """
     for operation in operations:
+        steps.begin(operation)
         name = operation.name
         if name == "setgroups_deny":
             _write(f"/proc/{pid}/setgroups", b"deny", operation, plan)

@@ -13,15 +13,20 @@ from .status import CREATED, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..launch.notify import Notifier
 
 
-def start(root: str, id: str, notify_socket: str = "") -> None:
+def start(root: str, id: str, notify_socket: str = "", warn: Callable[[Error], None] | None = None) -> None:
     """Start a created container. Returns when the program has been executed.
 
+    When a hook fails, the container is deleted (runtime.md, "Lifecycle", steps 7 and 9).
+
     :param notify_socket: address of who is told that it is ready, sd_notify(3); then also returns only after that
+    :param warn: called when a poststop hook fails as well
     :raises ContainerNotFound: no such container
-    :raises StateError: it is not created
+    :raises StateError: it is not created, or its configuration has no process
     :raises HookError: a startContainer or poststart hook failed
     :raises OperationError: the program could not be executed
     """
@@ -34,14 +39,26 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
             raise StateError("cannot start a container that has stopped")
         if status != CREATED:
             raise StateError("cannot start an already running container")
+        if all([late.hook for late in entry.late]):
+            raise StateError("cannot start a container whose config.json has no process")
         if notify_socket:
             notifier = _notifier(root, id, notify_socket)
-        _open_the_way(root, entry)
-        if "poststart" in entry.hooks:
-            steps.reach("start.poststart")
-            from .hooked import poststart
+        try:
+            _open_the_way(root, entry)
+            if "poststart" in entry.hooks:
+                steps.reach("start.poststart")
+                from .hooked import poststart
 
-            poststart(root, entry)
+                poststart(root, entry)
+        except HookError:
+            from .delete import destroy
+
+            try:
+                destroy(root, entry, warn)
+            except Error as error:
+                if warn:
+                    warn(error)
+            raise
     finally:
         posix.close(fd)
     if notifier:
@@ -104,7 +121,7 @@ def _late_failure(entry: containers.Entry, report: str) -> Error:
     for late in entry.late:
         if str(late.index) == index:
             if late.hook:
-                return HookError(f"{late.pointer}: {late.what}: {reason}")
+                return HookError(late.pointer, f"{late.what}: {reason}")
             return OperationError(late.what, late.pointer, int(errno), reason)
     return HostError(f"container init: {reason}")
 
