@@ -11,15 +11,18 @@ if TYPE_CHECKING:
 
 
 def fatal(call: Call, message: str) -> None:
-    """The error that ends the command; it is on standard error whatever --log says. Several lines, which are one in
-    the log, are on a terminal also as they are."""
+    """The error that ends the command; it is on standard error whatever --log says."""
     write(call, "error", message)
-    if call.log != 2 or ("\n" in message and posix.isatty(2)):
+    if call.log != 2:
         _write(2, message + "\n")
 
 
 def write(call: Call, level: str, message: str) -> None:
-    """One line: {"level": …, "msg": …, "time": …} or time=… level=… msg=…"""
+    """One line: {"level": …, "msg": …, "time": …} or time=… level=… msg=…; for who reads it on a terminal the message
+    alone, in as many lines as it has."""
+    if call.log == 2 and "log-format" not in call.given and posix.isatty(2):
+        _write(2, message + "\n" if level == "error" else f"{level}: {message}\n")
+        return
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if call.options["log-format"] == "json":
         from ..store.state import json_string
