@@ -21,7 +21,7 @@ def write(call: Call, level: str, message: str) -> None:
     """One line: {"level": …, "msg": …, "time": …} or time=… level=… msg=…; for who reads it on a terminal the message
     alone, in as many lines as it has."""
     if call.log == 2 and "log-format" not in call.given and posix.isatty(2):
-        _write(2, message + "\n" if level == "error" else f"{level}: {message}\n")
+        _write(2, _readable(message if level == "error" else f"{level}: {message}") + "\n")
         return
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if call.options["log-format"] == "json":
@@ -43,6 +43,11 @@ def bug(call: Call, error: Exception) -> None:
 
         write(call, "debug", traceback.format_exc())
     fatal(call, f"internal error: {type(error).__name__}: {error}{where}")
+
+
+def _readable(text: str) -> str:
+    """Without what a terminal would take for its own."""
+    return "".join([c if c == "\n" or c.isprintable() else _escaped(c) for c in text])
 
 
 def _quoted(text: str) -> str:

@@ -273,6 +273,7 @@ def test_one_readable_message_on_a_terminal(root: str) -> None:
     assert on_terminal("--root", root, "state", "none") == "container does not exist: none\n"
     assert on_terminal("--root", root, "state") == f'{harness.PROGRAM}: "state" requires exactly 1 argument(s)\n'
     assert 'level=error msg="container does not exist: none"' in call("--root", root, "state", "none").stderr
+    assert on_terminal("\33[2Jnonesuch") == "No help topic for '\\x1b[2Jnonesuch'\n"
     log = on_terminal("--root", root, "--log-format", "json", "state", "none")
     assert json.loads(log)["msg"] == "container does not exist: none", "asked for"
 
