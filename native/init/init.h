@@ -82,6 +82,9 @@ void tell_failure(struct init *init, int result);
 /* op_root.c: something has been attached at a path: if that is "/", it is the root from now on. 0 or -errno. */
 int root_covered(struct init *init, const char *path, int mount);
 
+/* op_exec.c: whether the program's environment, of an operation that is still to come, has no HOME or an empty one. */
+bool lacks_home(const struct init *init);
+
 /* op_exec.c: look HOME up in the container's passwd. */
 void note_home(struct init *init, uint32_t uid);
 

@@ -39,7 +39,7 @@ class Debug(steps.Watcher):
         """An operation of the init has lasted since the one before was done, its waits for the runtime included."""
         self._finish()
         count = len(plan.operations)
-        data = posix.pread(times, 8 * count, 0)
+        data = posix.pread(times, 8 * count, 0).ljust(8 * count, b"\0")
         before = 0
         for number, operation in enumerate(plan.operations):
             (at,) = unpack_from("=Q", data, 8 * number)

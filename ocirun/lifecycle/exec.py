@@ -176,6 +176,7 @@ class Execution:
         except BaseException:
             launch.abandon()
             raise
+        launch.close()
         return launch.pid
 
     def _options(self, console: bool) -> Options:
