@@ -239,7 +239,7 @@ def test_filter_without_no_new_privileges_while_there_is_cap_sys_admin() -> None
     plan = plan_of(spec_of("process"))
     filter = position(plan, "seccomp")
     assert position(plan, "find_executable") < position(plan, "set_rlimit") < filter
-    assert [op.name for op in plan.operations[filter:]] == ["seccomp", "ready", "scheduler", "wait_start", "exec"]
+    assert [op.name for op in plan.operations[filter:]] == ["seccomp", "ready", "wait_start", "exec"]
     assert [op.values[-1] for op in named(plan, "set_capabilities")] == [1]  # for_filter
     for name in ("no-new-privileges", "minimal"):
         assert [op.values[-1] for op in named(plan_of(spec_of(name)), "set_capabilities")] == [0]
