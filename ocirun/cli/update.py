@@ -6,7 +6,7 @@ import posix
 
 from ..errors import Error, UsageError, reason_of
 from ..lifecycle.update import update
-from ..spec.read import read_bytes, read_resources
+from ..spec.read import read_bytes, read_resources, read_to_end
 from . import warner
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 def run(call: Call) -> int:
     """Change the limits of a container."""
     resources = _resources(call)
-    if resources.memory and (resources.memory.kernel or resources.memory.kernel_tcp):
+    if resources.memory and resources.memory.kernel:
         warner(call)(Error("Kernel memory settings are ignored and will be removed"))
     update(call.root, call.arguments[0], resources)
     return 0
@@ -50,7 +50,10 @@ def _resources(call: Call) -> Resources:
         if call.flags[flag] and not path:
             raise UsageError(f"Intel RDT/{what} schema is not enabled")
     if path == "-":
-        return read_resources("standard input", _standard_input())
+        try:
+            return read_resources("standard input", read_to_end(0, "standard input"))
+        except OSError as error:
+            raise Error(f"read /dev/stdin: {reason_of(error.errno or 0)}") from None
     if path:
         if not posix.access(path, posix.F_OK):
             raise Error(f"open {path}: no such file or directory")
@@ -109,18 +112,3 @@ def _size(flag: str, text: str) -> int:
         if whole.isascii() and whole.isdigit() and (not fraction or fraction.isdigit()) and unit[:1] in _UNITS:
             return int(float(number) * 1024 ** _UNITS[unit[:1]]) if fraction else int(whole) << 10 * _UNITS[unit[:1]]
     raise UsageError(f"invalid value for {flag}: invalid size: '{text}'")
-
-
-def _standard_input() -> bytes:
-    from ..spec.json import check_size
-
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while data := posix.read(0, 65536):
-            parts.append(data)
-            size += len(data)
-            check_size("standard input", size)
-    except OSError as error:
-        raise Error(f"read /dev/stdin: {reason_of(error.errno or 0)}") from None
-    return b"".join(parts)
