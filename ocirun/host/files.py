@@ -11,12 +11,13 @@ _TYPE, _REGULAR, _CHARACTERS, _FIFO = 0o170000, 0o100000, 0o020000, 0o010000  # 
 _GIVEN = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
 
 
-def read_file(path: str) -> bytes:
+def read_file(path: str, at: int | None = None) -> bytes:
     """A whole file.
 
+    :param at: directory where a relative path begins
     :raises OSError: as open(2) and read(2)
     """
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=at)
     try:
         parts = []
         # procfs gives at most a page at once, and less where the next line would not fit: only b"" is the end.
@@ -45,6 +46,19 @@ def read_regular(path: str, largest: int, at: int | None = None) -> bytes:
         while (missing := largest + 1 - len(data)) and (more := posix.read(fd, min(stat.st_size + 1, missing))):
             data += more
         return data
+    finally:
+        posix.close(fd)
+
+
+def set_file(path: str, data: bytes, at: int | None = None) -> None:
+    """Give a file of the kernel (procfs, cgroups) a value: one write(2), which it takes whole or not at all.
+
+    :param at: directory where a relative path begins
+    :raises OSError: as open(2) and write(2)
+    """
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=at)
+    try:
+        posix.write(fd, data)
     finally:
         posix.close(fd)
 

@@ -90,6 +90,22 @@ class Child:
             self.process = -1
 
 
+def spawned(pid: int) -> Child:
+    """The child that has just been spawned as the leader of a process group of its own.
+
+    :raises OSError: it cannot be held; it is gone then, with all that it may have made already
+    """
+    try:
+        return Child(pid)
+    except OSError:
+        try:
+            posix.killpg(pid, _SIGKILL)  # nobody has reaped it yet
+        except ProcessLookupError:
+            pass
+        _reap_group(pid)
+        raise
+
+
 def _reap_group(group: int) -> None:
     """Children of ours in a group that has been killed."""
     for _ in range(_PATIENCE // 10):

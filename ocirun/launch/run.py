@@ -6,13 +6,13 @@ import fcntl
 import posix
 
 from .. import steps
-from ..cgroup import driver, members
+from ..cgroup import driver
 from ..errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
-from ..host.files import read_file
+from ..host.files import read_file, set_file, write_all
 from ..plan.encode import encode
 from ..plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY
 from . import program, wire
-from .child import Child
+from .child import Child, spawned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ class Launch:
                 pid = program.execute(opened[0], words, ENVIRONMENT, stdio, base, passed)
             except OSError as error:
                 raise HostError(_why_not_executable(error, self.work_directory)) from None
-            self._outer = _adopted(pid)
+            try:
+                self._outer = spawned(pid)
+            except OSError as error:
+                raise HostError(f"open process {pid}: {reason_of(error.errno or 0)}") from None
             line.listen_to(self._outer)
         finally:
             line.theirs.close()
@@ -161,12 +164,8 @@ class Launch:
                 self._pass_listener(line, on_listener)
             line.hear(wire.READY)
             self._perform(READY)
-        except wire.Failure as failure:
-            raise self._operation_error(failure) from None
-        except wire.Breach as breach:
-            raise _untrue(breach) from None
-        except wire.Gone:
-            raise self._death() from None
+        except (wire.Failure, wire.Breach, wire.Gone) as heard:
+            raise self._in_words(heard) from None
         finally:
             self._tell_times()
 
@@ -233,12 +232,8 @@ class Launch:
             line.acknowledge()
             if wait_for_exec:
                 line.hear_exec()
-        except wire.Failure as failure:
-            raise self._operation_error(failure) from None
-        except wire.Breach as breach:
-            raise _untrue(breach) from None
-        except wire.Gone:
-            raise self._death() from None
+        except (wire.Failure, wire.Breach, wire.Gone) as heard:
+            raise self._in_words(heard) from None
         finally:
             line.close()
             self._wire = None
@@ -268,6 +263,11 @@ class Launch:
         self._init = None
         self.pid = 0
 
+    def _in_words(self, heard: wire.Failure | wire.Breach | wire.Gone) -> Error:
+        if isinstance(heard, wire.Failure):
+            return self._operation_error(heard)
+        return _untrue(heard) if isinstance(heard, wire.Breach) else self._death()
+
     def _operation_error(self, failure: wire.Failure) -> Error:
         from ..plan.show import describe
         from .why import operation_error
@@ -286,29 +286,15 @@ class Launch:
         """The init ended without a word: why?"""
         child = self._init or self._outer
         assert child is not None
+        from ..cgroup import oom
+
         code = child.outcome(_HANGING_UP)
-        if members.oom_killed(self.directories):
+        if oom.killed(self.directories):
             return HostError("container init was OOM-killed (memory limit too low?)")
         if code is None:  # abandon() will end it
             return HostError("container init hung up before the container was created")
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
         return HostError(f"container init {how} before the container was created")
-
-
-def _adopted(pid: int) -> Child:
-    """The child that has just been spawned.
-
-    :raises HostError: it cannot be held; it is gone then
-    """
-    try:
-        return Child(pid)
-    except OSError as error:
-        try:
-            posix.kill(pid, 9)  # ours, and not reaped yet
-            posix.waitpid(pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
-        raise HostError(f"open process {pid}: {reason_of(error.errno or 0)}") from None
 
 
 def _untrue(breach: wire.Breach) -> HostError:
@@ -337,11 +323,7 @@ def write_id_maps(pid: int, operations: list[Operation], plan: Plan) -> None:
 
 def _write(path: str, data: bytes, operation: Operation, plan: Plan) -> None:
     try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, data)  # one write(2): the kernel takes a map whole or not at all
-        finally:
-            posix.close(fd)
+        set_file(path, data)
     except OSError as error:
         from .why import operation_error
 
@@ -415,9 +397,7 @@ def _why_not_executable(error: OSError, directory: str) -> str:
 def _plan_descriptor(data: bytes, directory: str) -> int:
     """A sealed memfd: what the decoder has checked stays as it was. (From another file the init makes a copy.)"""
     fd = program.memory_file("ocirun-plan", posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING, directory)
-    view = memoryview(data)
-    while view:
-        view = view[posix.write(fd, view) :]
+    write_all(fd, data)
     try:
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, program.SEALS)
     except OSError:  # no memfd

@@ -27,6 +27,7 @@ _CREDENTIALS = Struct("=iII")  # struct ucred: pid (in our pid namespace), uid, 
 # Room for the credentials alone: descriptors that somebody sends along are dropped by the kernel.
 _ROOM = _socket.CMSG_LEN(_CREDENTIALS.size)
 _LOOK = 50  # milliseconds between two looks at a process that nothing else tells of
+_FAULTS = 20  # so many looks may fail
 
 
 class Failure(Exception):
@@ -101,14 +102,22 @@ class Wire:
         speaker = self._speaker
         assert speaker is not None
         silent = False
+        faults = 0
         while True:
-            ended = wait_for_end(speaker.process, _LOOK) if silent else self._wait(_LOOK) and self._has_ended()
-            packet, sender = (None, 0) if silent else self._receive()
-            silent = silent or packet == b""
             try:
-                alive, executed = has_executed(speaker.pid)
-            except (ProcessLookupError, PermissionError):  # reaped (SIGCHLD is ignored), or hidden (hidepid= of /proc)
-                alive, executed = not ended, silent
+                ended = wait_for_end(speaker.process, _LOOK) if silent else self._wait(_LOOK) and self._has_ended()
+                packet, sender = (None, 0) if silent else self._receive()
+                silent = silent or packet == b""
+                try:
+                    alive, executed = has_executed(speaker.pid)
+                except (ProcessLookupError, PermissionError):  # reaped (SIGCHLD ignored), or hidden (hidepid=)
+                    alive, executed = not ended, silent
+            except OSError:  # no memory, no descriptor: the program may run already, and that is no failure then
+                faults += 1
+                if faults > _FAULTS:
+                    raise
+                select.poll().poll(_LOOK)
+                continue
             if executed:
                 return
             if packet and sender == speaker.pid:

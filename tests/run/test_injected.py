@@ -28,3 +28,9 @@ def test_some_of_its_system_calls(
         for number, call in enumerate(sample)
     ]
     assert any(failed), "what strace injects arrives"
+
+
+def test_the_last_of_exec(runtime: Runtime, bundle: Workshop, leftovers: harness.Leftovers) -> None:
+    """The program may run already: not to see it for a moment is no failure."""
+    for number, call in enumerate(injected.calls(runtime, bundle(), "exec")[-24:]):
+        injected.fail_once(runtime, bundle(), leftovers, "exec", call, injected.ERRORS[number % 4])
