@@ -7,8 +7,7 @@ import posix
 from ..errors import Error, UsageError, reason_of
 from ..lifecycle.exec import Command, exec_
 from ..record import replace
-from ..spec.json import check_size
-from ..spec.read import read_process
+from ..spec.read import read_process, read_to_end
 from . import warner
 from .create import request
 
@@ -33,28 +32,16 @@ def run(call: Call) -> int:
 
 
 def _from_file(path: str) -> Process:
+    """Of a file, or of what comes out of a pipe."""
     try:
-        data = _read(path)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            data = read_to_end(fd, path)
+        finally:
+            posix.close(fd)
     except OSError as error:
         raise Error(f"open {path}: {reason_of(error.errno or 0)}") from None
     return read_process(path, data)
-
-
-def _read(path: str) -> bytes:
-    """A file, or what comes out of a pipe; no more than parse() takes.
-
-    :raises ConfigError: it is more
-    """
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        check_size(path, posix.fstat(fd).st_size)
-        data = bytearray()
-        while chunk := posix.read(fd, 1 << 20):
-            data += chunk
-            check_size(path, len(data))
-        return bytes(data)
-    finally:
-        posix.close(fd)
 
 
 def _from_flags(call: Call) -> Command:

@@ -33,9 +33,13 @@ from .tables import NAMESPACES, PROPAGATIONS, RLIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from .readers import Place
+    from .readers import Place, Reader
+
+
+_PART = 65536  # bytes at a time of what does not say how long it is
 
 
 class BundleError(Error):
@@ -68,15 +72,28 @@ def read_bytes(path: str, name: str) -> bytes:
         status = posix.fstat(fd)
         if not S_ISREG(status.st_mode):
             raise BundleError(f"open {name}: {'is a directory' if S_ISDIR(status.st_mode) else 'not a regular file'}")
-        check_size(name, status.st_size)
-        chunks = []
-        while chunk := posix.read(fd, status.st_size + 1):
-            chunks.append(chunk)
-        return b"".join(chunks)
+        return read_to_end(fd, name)
     except OSError as error:
         raise BundleError(f"read {name}: {reason_of(error.errno or 0)}") from None
     finally:
         posix.close(fd)
+
+
+def read_to_end(fd: int, name: str) -> bytes:
+    """What comes out of a descriptor, ``name`` in messages.
+
+    :raises ConfigError: it is more than parse() takes
+    :raises OSError: as fstat(2) and read(2)
+    """
+    size = posix.fstat(fd).st_size  # 0 of what is no regular file
+    check_size(name, size)
+    parts = []
+    found = 0
+    while part := posix.read(fd, size + 1 if size else _PART):
+        parts.append(part)
+        found += len(part)
+        check_size(name, found)
+    return b"".join(parts)
 
 
 def read_spec(path: str, data: bytes) -> model.Spec:
@@ -86,12 +103,7 @@ def read_spec(path: str, data: bytes) -> model.Spec:
     """
     from .rules.check import check  # not for read_stored()
 
-    tree = parse(path, data)
-    problems: list[Problem] = []
-    spec = read_tree(tree, problems)
-    problems += check(spec, problems)
-    if problems:
-        raise ConfigError(path, in_order(tree, problems))
+    spec: model.Spec = _read(path, data, _spec, check)
     return spec
 
 
@@ -100,11 +112,7 @@ def read_stored(path: str, data: bytes) -> model.Spec:
 
     :raises ConfigError: somebody has changed it
     """
-    tree = parse(path, data)
-    problems: list[Problem] = []
-    spec = read_tree(tree, problems)
-    if problems:
-        raise ConfigError(path, in_order(tree, problems))
+    spec: model.Spec = _read(path, data, _spec)
     return spec
 
 
@@ -121,12 +129,7 @@ def read_process(path: str, data: bytes) -> model.Process:
     """
     from .rules.check import check_process
 
-    tree = parse(path, data)
-    problems: list[Problem] = []
-    process: model.Process = _process(tree, None, problems)
-    problems += check_process(process, problems)
-    if problems:
-        raise ConfigError(path, in_order(tree, problems))
+    process: model.Process = _read(path, data, _process, check_process)
     return process
 
 
@@ -138,13 +141,19 @@ def read_resources(path: str, data: bytes) -> model.Resources:
     """
     from .rules.check import check_resources
 
+    resources: model.Resources = _read(path, data, _resources, check_resources)
+    return resources
+
+
+def _read(path: str, data: bytes, reader: Reader, rules: Callable[..., list[Problem]] | None = None) -> Any:
     tree = parse(path, data)
     problems: list[Problem] = []
-    resources: model.Resources = _resources(tree, None, problems)
-    problems += check_resources(resources, problems)
+    found = reader(tree, None, problems)
+    if rules:
+        problems += rules(found, problems)
     if problems:
         raise ConfigError(path, in_order(tree, problems))
-    return resources
+    return found
 
 
 def in_order(tree: Any, problems: list[Problem]) -> tuple[Problem, ...]:

@@ -54,8 +54,7 @@ def describe(value: Any) -> str:
     if type(value) is bool:
         return "true" if value else "false"
     if type(value) is str:
-        text = repr(value[:40])[1:-1]
-        return f'"{text}"' if len(value) <= 40 else f'"{text}..."'
+        return quoted(value)
     if type(value) is dict:
         return "an object"
     if type(value) is list:
