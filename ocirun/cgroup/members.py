@@ -8,7 +8,7 @@ from __future__ import annotations
 import posix
 
 from ..errors import HostError, reason_of
-from ..host.files import read_file
+from ..host.files import read_file, set_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,22 +103,6 @@ def thaw(directories: Sequence[CgroupDir]) -> None:
             _write(f"{name}/{file}", value, parent)
     except HostError:  # what is still frozen will show
         pass
-
-
-def oom_killed(directories: Sequence[CgroupDir]) -> bool:
-    """Whether the kernel has killed a process for the cgroup's memory limit."""
-    for directory in directories:
-        if directory.controllers and "memory" not in directory.controllers:
-            continue
-        file = "memory.oom_control" if directory.controllers else "memory.events"
-        try:
-            lines = read_file(f"{directory.path}/{file}").splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            if line.startswith(b"oom_kill "):
-                return line != b"oom_kill 0"
-    return False
 
 
 def remove(directories: Sequence[CgroupDir]) -> None:
@@ -261,11 +245,11 @@ def _processes(path: str, parent: int | None = None) -> list[int]:
     """
     try:
         try:
-            data = _read_all(f"{path}/cgroup.procs", parent)
+            data = read_file(f"{path}/cgroup.procs", parent)
         except OSError as error:
             if error.errno != _EOPNOTSUPP:  # a threaded cgroup has only threads
                 raise
-            data = _read_all(f"{path}/cgroup.threads", parent)
+            data = read_file(f"{path}/cgroup.threads", parent)
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno == _ENODEV:  # removed meanwhile
             return []
@@ -274,25 +258,10 @@ def _processes(path: str, parent: int | None = None) -> list[int]:
     return [int(line) for line in data.split() if line != b"0"]
 
 
-def _read_all(path: str, parent: int | None) -> bytes:
-    """A list of any length: the kernel gives a page at a time, and not quite full ones."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=parent)
-    try:
-        parts = [posix.read(fd, 65536)]
-        while parts[-1]:
-            parts.append(posix.read(fd, 65536))
-        return b"".join(parts)
-    finally:
-        posix.close(fd)
-
-
 def _write(path: str, data: bytes, parent: int | None = None) -> bool:
+    """set_file(). Did it work?"""
     try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=parent)
-        try:
-            posix.write(fd, data)
-        finally:
-            posix.close(fd)
+        set_file(path, data, parent)
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Being told when the kernel kills a process of a container for its memory limit.
+"""Whether, and when, the kernel kills a process of a container for its memory limit.
 
 v2: memory.events can be polled, and has changed when POLLPRI comes (cgroup-v2.rst). v1: an eventfd is registered for
 memory.oom_control (cgroup-v1/memory.rst, "OOM Control"); it is readable as well when the cgroup is removed.
@@ -12,11 +12,26 @@ from ..host.files import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..plan.cgroup import CgroupDir
 
 _POLLIN, _POLLPRI = 0x001, 0x002
+_V1 = "memory.oom_control"
+
+
+def killed(directories: Sequence[CgroupDir]) -> bool:
+    """Whether there has been one.
+
+    :param directories: the container's cgroup
+    """
+    for path in _counters(directories):
+        try:
+            if _count(path):
+                return True
+        except OSError:  # no memory controller here
+            continue
+    return False
 
 
 class Watch:
@@ -30,19 +45,16 @@ class Watch:
         self.events = _POLLIN
         self._path = ""
         self._killed = 0
-        for directory in directories:
-            if directory.controllers and "memory" not in directory.controllers:
-                continue
+        for path in _counters(directories):
             try:
-                if directory.controllers:
-                    self._path = f"{directory.path}/memory.oom_control"
-                    self.fd = _register(directory.path)
+                if path.endswith(_V1):
+                    self.fd = _register(path)
                 else:
-                    self._path = f"{directory.path}/memory.events"
-                    self.fd = posix.open(self._path, posix.O_RDONLY | posix.O_CLOEXEC)
+                    self.fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
                     self.events = _POLLPRI
             except OSError:  # no memory controller here
                 continue
+            self._path = path
             self._killed = self._count()
             return
 
@@ -58,10 +70,9 @@ class Watch:
 
     def _count(self) -> int:
         try:
-            lines = read_file(self._path).splitlines()
+            return _count(self._path)
         except OSError:  # removed
             return self._killed
-        return next((int(line.split()[1]) for line in lines if line.startswith(b"oom_kill ")), 0)
 
     def close(self) -> None:
         """End it."""
@@ -70,12 +81,25 @@ class Watch:
             self.fd = -1
 
 
+def _counters(directories: Sequence[CgroupDir]) -> Iterator[str]:
+    """The files that count."""
+    for directory in directories:
+        if not directory.controllers:
+            yield f"{directory.path}/memory.events"
+        elif "memory" in directory.controllers:
+            yield f"{directory.path}/{_V1}"
+
+
+def _count(path: str) -> int:
+    return next((int(line.split()[1]) for line in read_file(path).splitlines() if line.startswith(b"oom_kill ")), 0)
+
+
 def _register(path: str) -> int:
     event = posix.eventfd(0, posix.EFD_CLOEXEC | posix.EFD_NONBLOCK)
     try:
-        control = posix.open(f"{path}/memory.oom_control", posix.O_RDONLY | posix.O_CLOEXEC)
+        control = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         try:
-            register = posix.open(f"{path}/cgroup.event_control", posix.O_WRONLY | posix.O_CLOEXEC)
+            register = posix.open(path.replace(_V1, "cgroup.event_control"), posix.O_WRONLY | posix.O_CLOEXEC)
             try:
                 posix.write(register, b"%d %d" % (event, control))
             finally:

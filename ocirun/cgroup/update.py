@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import posix
-
 from ..errors import OperationError
-from ..host.files import read_file
+from ..host.files import read_file, set_file
 from ..record import replace
 from ..spec.limits import Cpu, Memory
 from . import driver, resources
@@ -41,7 +39,10 @@ def update(wanted: Resources, directories: Sequence[CgroupDir]) -> None:
         driver.perform(directories, operations)
     except OperationError as error:
         for path, value in reversed(before):
-            _put(path, value)
+            try:
+                set_file(path, value.encode())
+            except OSError:  # the caller is about to report what came first
+                pass
         raise _in_numbers(error, operations) from None
 
 
@@ -107,14 +108,3 @@ def _line(path: str) -> str:
     except OSError:
         return ""
     return text.strip() if text.count("\n") == 1 else ""
-
-
-def _put(path: str, value: str) -> None:
-    try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, value.encode())
-        finally:
-            posix.close(fd)
-    except OSError:  # the caller is about to report what came first
-        pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from ..host.files import read_file
+from ..host.files import read_file, set_file
 from ..plan import parent
 from ..plan.cgroup import CgroupDir, Placement
 from . import devices
@@ -121,8 +121,4 @@ def _inherit(path: str, mountpoint: str, new: bool) -> None:
         if not value.strip():
             _inherit(above, mountpoint, False)
             value = read_file(f"{above}/{file}")
-        fd = posix.open(f"{path}/{file}", posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, value)
-        finally:
-            posix.close(fd)
+        set_file(f"{path}/{file}", value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from ..errors import HostError, OperationError
-from ..host.files import read_file
+from ..host.files import read_file, set_file
 from ..plan import parent
 from ..plan.cgroup import CgroupDir, Placement
 from . import devices
@@ -98,7 +98,7 @@ def create(directory: CgroupDir, operations: Sequence[Operation], made: list[str
         state = "an invalid state" if kind == "domain invalid" else f"{kind} mode"
         raise HostError(f"cannot enter cgroupv2 {path} with domain controllers -- it is in {state}")
     if kind == "domain invalid":
-        _write(f"{path}/cgroup.type", b"threaded")
+        set_file(f"{path}/cgroup.type", b"threaded")
 
 
 def _enable(path: str) -> None:
@@ -109,18 +109,10 @@ def _enable(path: str) -> None:
     if not missing:
         return
     try:
-        _write(control, b" ".join(missing))
+        set_file(control, b" ".join(missing))
     except OSError:  # all or nothing; one that cannot be must not keep the others away
         for word in missing:
             try:
-                _write(control, word)
+                set_file(control, word)
             except OSError:
                 pass
-
-
-def _write(path: str, data: bytes) -> None:
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-    try:
-        posix.write(fd, data)
-    finally:
-        posix.close(fd)

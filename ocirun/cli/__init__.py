@@ -10,7 +10,7 @@ import posix
 import sys
 
 from ..errors import Error, UsageError, reason_of
-from ..host.files import read_file
+from ..host.files import read_file, write_all
 from ..plan.path import clean
 from .call import Call
 from .parse import UnknownCommand, parse
@@ -90,10 +90,8 @@ def out(text: str) -> None:
     :raises BrokenPipeError: nobody reads it
     :raises Error: it cannot be written
     """
-    data = text.encode("utf-8", "surrogateescape")
     try:
-        while data:
-            data = data[posix.write(1, data) :]
+        write_all(1, text.encode("utf-8", "surrogateescape"))
     except BrokenPipeError:
         raise
     except OSError as error:

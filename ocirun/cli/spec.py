@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 
 from ..errors import Error, reason_of
+from ..host.files import write_all
 from ..spec.default import default, rootless
 from .version import SPEC_VERSION
 
@@ -21,7 +22,7 @@ def run(call: Call) -> int:
     bundle = call.flags["bundle"]
     path = f"{bundle}/config.json" if bundle else "config.json"
     # What only cgroup v2 has at this place: in a hybrid setting it is a tmpfs with the hierarchies below.
-    unified = _exists("/sys/fs/cgroup/cgroup.controllers")
+    unified = posix.access("/sys/fs/cgroup/cgroup.controllers", posix.F_OK)
     if call.flags["rootless"]:
         text = rootless(SPEC_VERSION, "ocirun", unified, posix.geteuid(), posix.getegid())
     else:
@@ -34,24 +35,14 @@ def run(call: Call) -> int:
         raise Error("File config.json exists. Remove it first") from None
     except OSError as error:
         raise Error(f"open {path}: {reason_of(error.errno or 0)}") from None
-    data = text.encode()
     try:
-        while data:
-            data = data[posix.write(fd, data) :]
+        write_all(fd, text.encode())
     except OSError as error:
         posix.unlink("config.json")  # half of it would only be in the way
         raise Error(f"write {path}: {reason_of(error.errno or 0)}") from None
     finally:
         posix.close(fd)
     return 0
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True
 
 
 def _enter(bundle: str) -> None:

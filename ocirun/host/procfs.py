@@ -82,12 +82,8 @@ def process_stat(pid: int) -> tuple[bool, int]:
 
     :raises ProcessLookupError: no such process
     """
-    try:
-        stat = read_file(f"/proc/{pid}/stat")
-    except FileNotFoundError:
-        raise ProcessLookupError(pid) from None
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return fields[0] not in (b"Z", b"X") and not int(fields[6]) & _PF_EXITING, int(fields[19])
+    alive, start_time, _ = _stat(pid)
+    return alive, start_time
 
 
 def has_executed(pid: int, start_time: int = 0) -> tuple[bool, bool]:
@@ -98,15 +94,21 @@ def has_executed(pid: int, start_time: int = 0) -> tuple[bool, bool]:
     :raises ProcessLookupError: no such process
     :raises PermissionError: it is hidden (hidepid= of /proc; or as no such process)
     """
+    alive, found, flags = _stat(pid)
+    if start_time and found != start_time:
+        raise ProcessLookupError(pid)
+    return alive, not flags & _PF_FORKNOEXEC
+
+
+def _stat(pid: int) -> tuple[bool, int, int]:
+    """Whether it is alive, its start time, and its flags."""
     try:
         stat = read_file(f"/proc/{pid}/stat")
     except FileNotFoundError:
         raise ProcessLookupError(pid) from None
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    if start_time and int(fields[19]) != start_time:
-        raise ProcessLookupError(pid)
+    fields = stat[stat.rindex(b")") + 2 :].split()  # what is before is its name, whatever that has in it
     flags = int(fields[6])
-    return fields[0] not in (b"Z", b"X") and not flags & _PF_EXITING, not flags & _PF_FORKNOEXEC
+    return fields[0] not in (b"Z", b"X") and not flags & _PF_EXITING, int(fields[19]), flags
 
 
 def is_alive(pid: int, start_time: int) -> bool:

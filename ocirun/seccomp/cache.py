@@ -11,7 +11,7 @@ from __future__ import annotations
 import posix
 from _blake2 import blake2b  # hashlib costs ten times as much to import
 
-from ..host.files import read_regular
+from ..host.files import read_file, read_regular
 from ..spec.seccomp import SECCOMP_FLAGS
 from ..spec.tables import SECCOMP_NEW_LISTENER
 
@@ -166,22 +166,10 @@ def _forget(cache: int, name: str) -> None:
 def _library() -> bytes:
     """The file that libseccomp was loaded from, or the extension when it is linked statically."""
     found = b""
-    for line in _maps():
+    for line in read_file("/proc/self/maps").splitlines():
         path = line.split(b" ", 5)[-1].strip()
         if path.rpartition(b"/")[2].startswith(b"libseccomp.so"):
             return path
         if path.rpartition(b"/")[2].startswith(b"_seccomp."):
             found = path
     return found
-
-
-def _maps() -> list[bytes]:
-    """The lines of /proc/self/maps, which comes in pages."""
-    fd = posix.open("/proc/self/maps", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        parts = [posix.read(fd, 65536)]
-        while parts[-1]:
-            parts.append(posix.read(fd, 65536))
-    finally:
-        posix.close(fd)
-    return b"".join(parts).splitlines()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ocirun.cgroup import driver, members
+from ocirun.cgroup import driver, members, oom
 from ocirun.cgroup.paths import below
 from ocirun.errors import HostError, OperationError
 from ocirun.host import facts
@@ -448,10 +448,10 @@ def test_remove_with_a_process(
 @on_v1
 def test_oom_killed(made: Callable[..., Placement], processes: Callable[..., subprocess.Popen[bytes]]) -> None:
     placement = made(spec(resources=Resources(memory=Memory(limit=8 << 20, swap=8 << 20))))
-    assert not members.oom_killed(placement.directories)
+    assert not oom.killed(placement.directories)
     eater = processes(placement, "/bin/sh", "-c", "a=$(head -c 64M /dev/zero | tr '\\0' x)")
     eater.wait(10)
-    assert members.oom_killed(placement.directories)
+    assert oom.killed(placement.directories)
 
 
 @pytest.fixture
@@ -523,11 +523,11 @@ def test_v2_below_threads(v2: Host, made: Callable[..., Placement]) -> None:
 
 def test_oom_killed_on_v2(tmp_path: Path) -> None:
     directories = [CgroupDir(controllers=(), path=str(tmp_path), mountpoint=str(tmp_path))]
-    assert not members.oom_killed(directories)
+    assert not oom.killed(directories)
     (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 0\noom_group_kill 0\n")
-    assert not members.oom_killed(directories)
+    assert not oom.killed(directories)
     (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 2\noom_group_kill 0\n")
-    assert members.oom_killed(directories)
+    assert oom.killed(directories)
 
 
 def test_processes_of_other_pid_namespaces(tmp_path: Path) -> None:
