@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..cgroup import stats as cgroup_stats
 from ..cgroup.oom import Watch
-from ..errors import StateError
+from ..errors import StateError, worded
 from ..host.procfs import open_process, wait_for_end
 from ..store import containers
 from .status import STOPPED, status_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Event = dict[str, Any]
 
 
+@worded
 def stats(root: str, id: str) -> Event:
     """What the container uses at this moment, as an event of type "stats".
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from .. import steps
 from ..cgroup import members
-from ..errors import StateError
+from ..errors import StateError, worded
 from ..store import containers
 from .status import CREATED, RUNNING, status_of
 
 
+@worded
 def pause(root: str, id: str) -> None:
     """Freeze the container's cgroup; returns when all of it stands still.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from .. import steps
 from ..cgroup import members
-from ..errors import StateError
+from ..errors import StateError, worded
 from ..store import containers
 from .status import PAUSED, status_of
 
 
+@worded
 def resume(root: str, id: str) -> None:
     """Thaw the container's cgroup.
 

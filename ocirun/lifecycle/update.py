@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import steps
-from ..errors import StateError
+from ..errors import StateError, worded
 from ..store import containers
 from .status import CREATING, STOPPED, status_of
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..spec.model import Resources
 
 
+@worded
 def update(root: str, id: str, resources: Resources) -> None:
     """Set the limits that ``resources`` has. Those that it has not, and the device rules, stay as they are.
 
