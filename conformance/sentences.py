@@ -66,7 +66,7 @@ def anchor(heading: str) -> str:
 
 
 def _blocks(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """(anchor, text) of each paragraph, list item and table row, in order; code is left out."""
+    """(anchor, text) of each paragraph, list item and table row, in order, and of each heading with no text."""
     taken: Counter[str] = Counter()
     section = ""
     block: list[str] = []
@@ -77,17 +77,19 @@ def _blocks(lines: list[str]) -> Iterator[tuple[str, str]]:
             fenced = not fenced
         elif not fenced:
             heading, item = _HEADING.match(line), _ITEM.match(line)
-        row = not fenced and line.lstrip().startswith("|") or " | " in line and not fenced
-        if fenced or _FENCE.match(line) or not line.strip() or heading or item or row or _RULE.match(line):
+        row = " | " in line
+        outside = fenced or not line.strip() or bool(_FENCE.match(line) or _RULE.match(line))
+        if outside or heading or item or row:
             if block:
                 yield section, " ".join(block)
             block = []
-        if fenced or _FENCE.match(line) or not line.strip() or _RULE.match(line):
+        if outside:
             continue
         if heading:
             name = anchor(heading.group(2))
             section = f"{name}-{taken[name]}" if taken[name] else name
             taken[name] += 1
+            yield section, ""
         elif row:
             yield section, " | ".join(cell.strip() for cell in line.strip().strip("|").split(" | "))
         else:
@@ -107,6 +109,11 @@ def extract(folder: Path, file: str) -> list[Sentence]:
             if keywords:
                 found.append(Sentence(f"{file}#{section}", keywords, text, digest(text)))
     return found
+
+
+def anchors(folder: Path, file: str) -> set[str]:
+    """The sections of one file, as "file.md#anchor". Raises what extract() does."""
+    return {f"{file}#{name}" for name, _ in _blocks((folder / file).read_text(encoding="utf-8").splitlines())}
 
 
 def extract_all(folder: Path) -> list[Sentence]:
