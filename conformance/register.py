@@ -1,8 +1,8 @@
 """The register: what runtime-spec 1.3 asks of a Linux runtime, read from register/*.toml and checked.
 
-Each file of the specification has one file here, which accounts for every sentence of it that has a keyword of RFC 2119:
-the sentence is a requirement (or several), says again what another requirement says, or binds somebody else than a runtime.
-check() compares that with the specification's text.
+Each file of the specification has one file here, which accounts for every sentence of it that has a keyword of RFC
+2119: the sentence is a requirement (or several), says again what another requirement says, or binds somebody else than
+a runtime. check() compares that with the specification's text.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Unbinding:
 class Register:
     """The requirements by code, in the specification's order, and the accounts of all other sentences.
 
-    ``origins`` holds, for a requirement on a property that has no keyword of its own, the section of the general sentence
-    that it follows from. ``sentences`` is how many sentences with a keyword each section has.
+    ``origins`` holds, for a requirement on a property that has no keyword of its own, the section of the general
+    sentence that it follows from. ``sentences`` is how many sentences with a keyword each section has.
     """
 
     requirements: Mapping[str, Requirement]
@@ -167,15 +167,16 @@ def _validate(kind: str, entry: Mapping[str, Any], where: str) -> None:
 def check(register: Register, folder: Path) -> list[str]:
     """What does not agree between the register and the specification's text in folder; nothing, if all is well.
 
-    Every sentence must be accounted for with each of its keywords, every account must have its sentence, and the sections and
-    counts must be those of the text. Raises OSError where the text cannot be read.
+    Every sentence must be accounted for with each of its keywords, every account must have its sentence, and the
+    sections and counts must be those of the text. Raises OSError where the text cannot be read.
     """
     found = extract_all(folder)
     accounts: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for requirement in register.requirements.values():
         where = register.origins.get(requirement.code, requirement.section)
         accounts.setdefault((where, requirement.sentence), []).append((requirement.keyword,))
-    for account in (*register.restated, *register.unbinding):
+    others: tuple[Restated | Unbinding, ...] = (*register.restated, *register.unbinding)
+    for account in others:
         accounts.setdefault((account.section, account.sentence), []).append(account.keywords)
     problems = []
     for sentence in found:
@@ -196,15 +197,14 @@ def check(register: Register, folder: Path) -> list[str]:
             problems.append(f"{requirement.code}: the text has no section {requirement.section}")
     actual = counts(found)
     for section in sorted(actual.keys() | register.sentences.keys()):
-        if actual.get(section, 0) != register.sentences.get(section, 0):
-            problems.append(
-                f"{section}: {actual.get(section, 0)} sentences, and the register counts {register.sentences.get(section, 0)}"
-            )
+        there, counted = actual.get(section, 0), register.sentences.get(section, 0)
+        if there != counted:
+            problems.append(f"{section}: {there} sentences in the text, and the register counts {counted}")
     return problems
 
 
 def check_cases(register: Register, cases: Iterable[Case]) -> list[str]:
-    """What does not agree between the register and the cases: unknown codes, and codes that are said to be untestable."""
+    """What does not agree between the register and the cases: unknown codes, and codes said to be untestable."""
     problems = []
     for case in cases:
         for code in case.codes:
