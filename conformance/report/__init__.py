@@ -46,7 +46,7 @@ class Tally:
 
 
 def render(form: str, reports: Sequence[RuntimeReport], register: Register, tested: Iterable[str]) -> str:
-    """The report in one of FORMATS; tested is the codes that the suite has cases for. Raises KeyError (another form)."""
+    """The report in one of FORMATS; tested is the codes that have cases. Raises KeyError for any other form."""
     if form not in FORMATS:
         raise KeyError(form)
     make: Callable[[Sequence[RuntimeReport], Register, frozenset[str]], str] = import_module(

@@ -44,8 +44,8 @@ def render(reports: Sequence[RuntimeReport], register: Register, tested: frozens
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def parse(text: str) -> tuple[RuntimeReport, ...]:
-    """The runtimes of a document that render() made. Raises ReportError."""
+def parse(text: str) -> tuple[tuple[RuntimeReport, ...], frozenset[str]]:
+    """The runtimes of a document that render() made, and the codes that had cases. Raises ReportError."""
     try:
         document = json.loads(text)
     except ValueError as error:
@@ -53,8 +53,9 @@ def parse(text: str) -> tuple[RuntimeReport, ...]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ReportError(f"not a report of format {FORMAT}")
     try:
-        return tuple(_runtime(one) for one in document["runtimes"])
-    except (KeyError, TypeError) as error:
+        reports = tuple(_runtime(one) for one in document["runtimes"])
+        return reports, frozenset(code for code, one in document["requirements"].items() if one["tested"])
+    except (KeyError, TypeError, AttributeError) as error:
         raise ReportError(f"not a whole report: {error}") from None
 
 
