@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from conformance.engine import Trial
+    from .engine import Trial
 
 Level = Literal["MUST", "SHOULD"]
 """MUST covers MUST NOT, REQUIRED, SHALL and SHALL NOT; SHOULD covers SHOULD NOT, RECOMMENDED and NOT RECOMMENDED."""
@@ -46,7 +46,8 @@ class Case:
     """One experiment on a runtime, and the codes of the requirements it decides.
 
     ``needs`` names what the host must have (see :mod:`conformance.host`); a case that lacks one is "impossible" there, with the
-    reason. A ``serial`` case runs alone. ``seconds`` is its time limit where the suite's own is too short, else 0.
+    reason. A ``serial`` case runs alone. ``seconds`` is its time limit where the suite's own is too short, else 0. ``selected``
+    are the codes that a selection left, of which alone outcomes are wanted; () for all.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Case:
     needs: tuple[str, ...] = ()
     serial: bool = False
     seconds: float = 0.0
+    selected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
