@@ -127,7 +127,7 @@ def _coverage(
 def _filters(reports: Sequence[RuntimeReport], register: Register) -> Iterator[str]:
     files = dict.fromkeys(requirement.section.split("#")[0] for requirement in register.requirements.values())
     yield "<noscript><p>Without scripts there are no filters; everything else is here.</p></noscript>"
-    yield '<form class="filters" role="search" autocomplete="off">'
+    yield '<form class="filters" role="search" autocomplete="off" hidden>'
     yield '<label class="find">Search'
     yield '<input type="search" name="find" placeholder="code, text, case or reason"></label>'
     yield _select("level", "Level", {"": "all", "MUST": "MUST", "SHOULD": "SHOULD"})

@@ -48,6 +48,7 @@
     }
   };
 
+  form.hidden = false;
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   window.addEventListener("hashchange", open);
