@@ -72,7 +72,6 @@ def minimal(cgroup: str, ordinary: bool = False) -> Config:
         config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": os.getgid(), "size": 1}]
     else:
         config["linux"]["cgroupsPath"] = cgroup
-        config["linux"]["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
     return config
 
 
@@ -163,5 +162,5 @@ class Bundle:
         self.config.setdefault("hooks", {}).setdefault(kind, []).append(entry)
 
     def resources(self, **values: Any) -> None:
-        """Set entries of linux.resources, beside the devices that are denied."""
+        """Set entries of linux.resources."""
         self.linux.setdefault("resources", {}).update(values)

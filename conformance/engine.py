@@ -161,7 +161,7 @@ class Container:
             raise CommandError(f"the container is in no cgroup of {controller}")
         # A runtime may put the process into a cgroup below the one with the limits.
         for place in (directory, directory.parent):
-            if self.trial.mark in str(place) and (place / name).exists():
+            if f"{self.trial.mark}-" in str(place) and (place / name).exists():
                 try:
                     return (place / name).read_text().strip()
                 except OSError as error:
@@ -368,8 +368,10 @@ class Trial:
             wrong = str(error)
         except Exception:
             wrong = f"a mistake of the suite, or a surprise to it:\n{traceback.format_exc(limit=-6)}"
+        failed = [one.found for one in self.judgements.values() if one.verdict == "fail"]
         for code in self.case.codes:
-            self.judgements.setdefault(code, _Judgement("fail", self.case.doc, wrong))
+            # What was not looked at after a failure is not met either.
+            self.judgements.setdefault(code, _Judgement("fail", self.case.doc, failed[0] if failed else wrong))
 
     def clean(self, keep: bool) -> list[str]:
         """Remove everything that the trial made, also where the runtime does not help. What could not be removed."""
@@ -432,10 +434,7 @@ def _members(directory: Path) -> list[int]:
 
 def _remove_cgroups(mark: str) -> list[str]:
     """Kill what is in cgroups of the trial, and remove these."""
-    found = []
-    for point in host.cgroups().points():
-        for depth in ("*", "*/*", "*/*/*"):
-            found += [path for path in point.glob(f"{depth}{mark}*") if path.is_dir()]
+    found = [path for point in host.cgroups().points() for path in _named(point, f"{mark}-", 4)]
     left = []
     for top in found:
         for file, value in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
@@ -466,6 +465,22 @@ def _remove_cgroups(mark: str) -> list[str]:
                         break
                     time.sleep(0.005)
     return left
+
+
+def _named(directory: Path, part: str, depth: int) -> list[Path]:
+    """The directories below, so deep at most, with that in their names; others come and go meanwhile."""
+    try:
+        with os.scandir(directory) as entries:
+            below = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    found = []
+    for path in below:
+        if part in path.name:
+            found.append(path)
+        elif depth > 1:
+            found += _named(path, part, depth - 1)
+    return found
 
 
 def _write(path: Path, value: str) -> None:

@@ -374,17 +374,19 @@ static void descriptors(void)
 	end('}');
 }
 
-static void namespaces(void)
+static void namespaces_of(long pid)
 {
 	static const char *const names[][2] = {{"cgroup", "cgroup"}, {"ipc", "ipc"}, {"mount", "mnt"}, {"network", "net"},
 	                                       {"pid", "pid"}, {"time", "time"}, {"user", "user"}, {"uts", "uts"}};
 
-	key("namespaces");
 	begin('{');
 	for (size_t i = 0; i < COUNT(names); i++) {
-		char path[32];
+		char path[64];
 
-		snprintf(path, sizeof path, "/proc/self/ns/%s", names[i][1]);
+		if (pid)
+			snprintf(path, sizeof path, "/proc/%ld/ns/%s", pid, names[i][1]);
+		else
+			snprintf(path, sizeof path, "/proc/self/ns/%s", names[i][1]);
 		key_link(names[i][0], path);
 	}
 	end('}');
@@ -479,7 +481,8 @@ static void facts(char **argv)
 	rlimits();
 	scheduling();
 	descriptors();
-	namespaces();
+	key("namespaces");
+	namespaces_of(0);
 	interfaces();
 	clocks();
 	keyring();
@@ -1099,6 +1102,42 @@ static int report(char **argv, char **words)
 	return put(1, document, length);
 }
 
+/* What there is to see of the process that the state on standard input names. */
+static void container_of(const char *state)
+{
+	const char *at = strstr(state, "\"pid\"");
+	char path[64];
+	struct stat st;
+	long pid;
+
+	if (!at)
+		return;
+	at += 5;
+	at += strspn(at, " \t\n:");
+	pid = strtol(at, NULL, 10);
+	key("container");
+	begin('{');
+	key_number("pid", pid);
+	if (pid > 0) {
+		static const char *const files[] = {"mountinfo", "cmdline", "cgroup", "comm"};
+
+		key("namespaces");
+		namespaces_of(pid);
+		for (size_t i = 0; i < COUNT(files); i++) {
+			snprintf(path, sizeof path, "/proc/%ld/%s", pid, files[i]);
+			key_file(files[i], path);
+		}
+		snprintf(path, sizeof path, "/proc/%ld/root/.", pid);
+		if (stat(path, &st) == 0) {
+			key("root");
+			begin('{');
+			stat_fields(&st);
+			end('}');
+		}
+	}
+	end('}');
+}
+
 static int hook(char **argv, char **words)
 {
 	char *document = NULL, *input;
@@ -1115,6 +1154,7 @@ static int hook(char **argv, char **words)
 	key("stdin");
 	separate();
 	quoted(input ? input : "", input ? got : 0);
+	container_of(input ? input : "");
 	facts(argv);
 	act(words + 2);
 	end('}');
