@@ -17,7 +17,8 @@ def render(reports: Sequence[RuntimeReport], register: Register, tested: frozens
     lines = ["TAP version 13", f"1..{sum(len(report.outcomes) for report in reports)}"]
     number = 0
     for report in reports:
-        lines.append(f"# {report.name}: {_line(report.version)}, Linux {report.kernel}, cgroup {report.cgroup}")
+        host = f"Linux {_line(report.kernel)}, cgroup {report.cgroup}"
+        lines.append(f"# {_line(report.name)}: {_line(report.version)}, {host}")
         for outcome in report.outcomes:
             number += 1
             lines.extend(_outcome(number, report.name, outcome, register))
@@ -25,7 +26,7 @@ def render(reports: Sequence[RuntimeReport], register: Register, tested: frozens
 
 
 def _outcome(number: int, name: str, outcome: Outcome, register: Register) -> Iterator[str]:
-    description = f"{number} - {name} {outcome.case} {outcome.code}"
+    description = f"{number} - {_line(f'{name} {outcome.case} {outcome.code}')}"
     if outcome.verdict == "pass":
         yield f"ok {description}"
     elif outcome.verdict in ("skip", "impossible"):
