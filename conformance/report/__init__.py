@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import groupby
 from typing import Literal
 
 from ..model import VERDICTS, Level, Outcome, RuntimeReport, Verdict
@@ -84,6 +85,14 @@ def tally(report: RuntimeReport, register: Register) -> tuple[Tally, Tally]:
     for code, what in standings(report, register).items():
         counts[register.requirements[code].level][what] += 1
     return Tally("MUST", counts["MUST"]), Tally("SHOULD", counts["SHOULD"])
+
+
+def commands(outcome: Outcome) -> tuple[str, ...]:
+    """The command lines for a reader: one that is given again and again, as `state` until something is so, stands once."""
+    return tuple(
+        command if len(list(same)) == 1 else f"{command}  # again and again"
+        for command, same in groupby(outcome.commands)
+    )
 
 
 def failed(reports: Iterable[RuntimeReport]) -> bool:

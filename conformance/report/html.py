@@ -12,7 +12,7 @@ from importlib import resources
 
 from ..model import Outcome, Requirement, RuntimeReport
 from ..register import VERSION, Coverage, Register, coverage, link
-from . import STANDINGS, Standing, Tally, by_code, standings, tally
+from . import STANDINGS, Standing, Tally, by_code, commands, standings, tally
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -194,5 +194,5 @@ def _outcome(name: str, outcome: Outcome) -> Iterator[str]:
     yield f"{escape(name)} <code>{escape(outcome.case)}</code> <span class=soft>{outcome.seconds:.2f} s</span></p>"
     yield from _terms(Expected=outcome.expected, Found=outcome.found, Reason=outcome.reason, Bundle=outcome.bundle)
     if outcome.commands and outcome.verdict in ("fail", "warning"):
-        yield f"<pre>{escape(chr(10).join(outcome.commands))}</pre>"
+        yield f"<pre>{escape(chr(10).join(commands(outcome)))}</pre>"
     yield "</div>"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ..model import Outcome, RuntimeReport
 from ..register import Register, link
+from . import commands
 
 # What no document of XML 1.0 can hold, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -47,7 +48,7 @@ def _case(name: str, outcome: Outcome, seconds: float, register: Register) -> ET
     message = f"expected {outcome.expected}, found {outcome.found}"
     requirement = register.requirements.get(outcome.code)
     lines = [f"{outcome.level}: {requirement.text}", link(requirement.section)] if requirement else [outcome.level]
-    lines += [f"expected: {outcome.expected}", f"found: {outcome.found}", *outcome.commands]
+    lines += [f"expected: {outcome.expected}", f"found: {outcome.found}", *commands(outcome)]
     lines += [f"bundle: {outcome.bundle}"] if outcome.bundle else []
     if outcome.verdict == "fail":
         ET.SubElement(case, "failure", message=_text(message), type=outcome.level).text = _text("\n".join(lines))

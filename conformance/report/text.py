@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from textwrap import indent
 
 from ..model import Outcome, RuntimeReport
 from ..register import VERSION, Register, link
-from . import STANDINGS, Tally, by_code, tally
+from . import STANDINGS, Tally, by_code, commands, tally
 
 
 def render(reports: Sequence[RuntimeReport], register: Register, tested: frozenset[str]) -> str:
@@ -51,8 +50,7 @@ def _finding(code: str, outcomes: Sequence[Outcome], register: Register) -> Iter
         yield f"    {link(requirement.section)}"
     for outcome in outcomes:
         yield f"    {outcome.case}: expected {outcome.expected or '?'}, found {outcome.found or '?'}"
-        if outcome.commands:
-            yield indent("\n".join(outcome.commands), "      $ ")
+        yield from (f"      $ {command}" for command in commands(outcome))
         if outcome.bundle:
             yield f"      bundle: {outcome.bundle}"
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ocirun_conformance.model import VERDICTS, Outcome, RuntimeReport
 from ocirun_conformance.register import link
-from ocirun_conformance.report import FILE_NAMES, FORMATS, failed, render, standing, standings, tally
+from ocirun_conformance.report import FILE_NAMES, FORMATS, commands, failed, render, standing, standings, tally
 from ocirun_conformance.report.json import ReportError, parse
 from results_of_tests import HOSTILE, MUSTS, REGISTER, SHOULDS, outcome, report, two
 
@@ -76,6 +76,13 @@ def test_every_form_has_a_file_name_of_its_own() -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_run_without_outcomes_has_a_report(form: str) -> None:
     assert "empty" in made(form, report("empty"))
+
+
+def test_a_command_that_is_given_again_and_again_stands_once() -> None:
+    one = outcome(MUSTS[0], "fail", commands=("create", "state", "state", "state", "kill", "state"))
+    assert commands(one) == ("create", "state  # again and again", "kill", "state")
+    for form in ("text", "html", "junit"):
+        assert made(form, report("x", one)).count("state  # again and again") == 1
 
 
 # JSON.
