@@ -88,7 +88,7 @@ def tally(report: RuntimeReport, register: Register) -> tuple[Tally, Tally]:
 
 
 def commands(outcome: Outcome) -> tuple[str, ...]:
-    """The command lines for a reader: one that is given again and again, as `state` until something is so, stands once."""
+    """The command lines for a reader: one that is repeated, as `state` until something is so, stands once."""
     return tuple(
         command if len(list(same)) == 1 else f"{command}  # again and again"
         for command, same in groupby(outcome.commands)
