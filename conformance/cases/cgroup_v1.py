@@ -148,6 +148,8 @@ def weight_device(trial: Trial) -> None:
     numbers = disk()
     if not numbers:
         trial.impossible("this host has no block device")
+    if "[bfq]" not in Path("/sys/dev/block", numbers, "queue", "scheduler").read_text():
+        trial.impossible(f"the scheduler of the disk {numbers} is not bfq, which alone knows weights")
     major, minor = (int(word) for word in numbers.split(":"))
     container = limited(trial, blockIO={"weightDevice": [{"major": major, "minor": minor, "weight": 432}]})
     for file in ("blkio.weight_device", "blkio.bfq.weight_device"):

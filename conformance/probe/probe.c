@@ -830,6 +830,40 @@ static void do_syscall(char *argument)
 	}
 }
 
+#ifdef __x86_64__
+/* lseek(2) of a bad descriptor by the call of 32-bit programs: its errno, or the signal that ends it. */
+static void do_call32(char *unused)
+{
+	int status = 0, pipes[2], data = 0;
+	pid_t pid;
+
+	(void)unused;
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		return;
+	fflush(out);
+	pid = fork();
+	if (pid == 0) {
+		long result;
+
+		signal(SIGSYS, SIG_DFL);
+		__asm__ volatile("int $0x80" : "=a"(result) : "a"(19), "b"(1000), "c"(0), "d"(0) : "memory", "r8", "r9", "r10", "r11");
+		data = -(int)result;
+		if (write(pipes[1], &data, sizeof data) < 0)
+			_exit(1);
+		_exit(0);
+	}
+	close(pipes[1]);
+	if (read(pipes[0], &data, sizeof data) < 0)
+		data = -1;
+	close(pipes[0]);
+	waitpid(pid, &status, 0);
+	if (WIFSIGNALED(status))
+		key_number("signal", WTERMSIG(status));
+	else
+		key_number("errno", data);
+}
+#endif
+
 /* The same in a second thread: whether the process outlives it. */
 static void do_thread(char *argument)
 {
@@ -1016,9 +1050,8 @@ static void do_window(char *unused)
 	key_number("controlling", tcgetsid(0) == getsid(0));
 }
 
-static void do_signals(char *argument)
+static void do_process(char *argument)
 {
-	/* The file of another process in this one's /proc. */
 	char path[64];
 
 	snprintf(path, sizeof path, "/proc/%s/comm", argument);
@@ -1030,7 +1063,10 @@ static const struct { const char *name; void (*run)(char *); } actions[] = {
 	{"mkdir", do_mkdir}, {"unlink", do_unlink}, {"chdir", do_chdir}, {"chown", do_chown}, {"mknod", do_mknod}, {"mount", do_mount},
 	{"umount", do_umount}, {"exec", do_exec}, {"ids", do_ids_of}, {"syscall", do_syscall}, {"thread", do_thread},
 	{"traced", do_traced}, {"fork", do_fork}, {"eat", do_eat}, {"spin", do_spin}, {"atime", do_atime}, {"wait", do_wait},
-	{"window", do_window}, {"process", do_signals},
+	{"window", do_window}, {"process", do_process},
+#ifdef __x86_64__
+	{"call32", do_call32},
+#endif
 };
 
 static void act(char **words)
