@@ -127,7 +127,7 @@ class Runtime:
 
         :param prefix: the words of a program that executes the command, as unshare(1)
         :param environment: further variables
-        :param stdin: a descriptor, /dev/null by default
+        :param stdin: a descriptor, an empty file by default
         :param fds: descriptors that it inherits
         :param umask: the mask of the command, -1 for the suite's
         """
@@ -136,10 +136,13 @@ class Runtime:
         before = "".join(f"{name}={shlex.quote(value)} " for name, value in (environment or {}).items())
         self.history.append(before + shlex.join(argv))
         out, err = (self.scratch / f"command-{self.count}.{stream}" for stream in ("out", "err"))
-        with SPAWNING, out.open("wb") as out_file, err.open("wb") as err_file:
+        # crun 1.8 gives the standard streams to the container's user, and so would the host's /dev/null be.
+        nothing = self.scratch / "nothing"
+        nothing.touch()
+        with SPAWNING, nothing.open("rb") as in_file, out.open("wb") as out_file, err.open("wb") as err_file:
             popen = subprocess.Popen(
                 argv,
-                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdin=in_file if stdin is None else stdin,
                 stdout=out_file,
                 stderr=err_file,
                 env=os.environ | {MARK: self.mark} | (environment or {}),
