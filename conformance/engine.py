@@ -170,12 +170,15 @@ class Container:
 
     def end(self) -> None:
         """Kill its process without the runtime's help, and reap it."""
+        if self._pidfd < 0:
+            return
         try:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
         wait_until(lambda: not self.alive(), lambda: 2.0, 2.0)
         os.close(self._pidfd)
+        self._pidfd = -1
         _KNOWN.discard(self.pid)
 
 

@@ -17,8 +17,8 @@ from . import case
 class Console:
     """A socket that a runtime sends the terminal's other end to."""
 
-    def __init__(self, trial: Trial) -> None:
-        self.path = f"/tmp/{trial.mark}.console"  # a socket's path is at most 107 bytes long
+    def __init__(self, trial: Trial, name: str = "") -> None:
+        self.path = f"/tmp/{trial.mark}{name}.console"  # a socket's path is at most 107 bytes long
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
         self._listener.listen()
