@@ -76,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
     other.add_argument(
         "--differential", nargs=2, metavar="COMMAND", help="look for bundles that two runtimes treat differently (takes Hypothesis)"
     )
+    other.add_argument(
+        "--ignore", action="append", default=[], metavar="WHAT", help="with --differential: what may differ, as mounts; may be repeated"
+    )
     other.add_argument("--examples", type=_positive, default=200, metavar="N", help="bundles to try (default: %(default)s)")
     return result
 
@@ -195,7 +198,7 @@ def _main(arguments: argparse.Namespace) -> int:
         from .differential import differential
 
         first, second = targets(arguments.differential)
-        return differential(first, second, probe(), arguments.examples)
+        return differential(first, second, probe(), arguments.examples, arguments.ignore)
     if not arguments.runtime:
         raise UsageError("name a runtime with --runtime, or see --help")
     judged = targets(arguments.runtime)

@@ -67,8 +67,8 @@ def enforced(trial: Trial) -> None:
     """A limit is in force: a process that computes for ever is ended by its RLIMIT_CPU."""
     bundle = trial.bundle()
     bundle.process["rlimits"] = [{"type": "RLIMIT_CPU", "soft": 1, "hard": 2}]
-    container = trial.started(bundle.args("report", "spin=5000"))
-    code = container.wait(10)
+    container = trial.started(bundle.args("report", "spin=20000"))
+    code = container.wait(25)
     if code is None:
         trial.impossible("the container's process is not the suite's to wait for")
     trial.check("config.process.rlimits.soft", code in (-24, -9), "a process with 1 s of RLIMIT_CPU is ended by SIGXCPU or SIGKILL", f"it ended with {code}")
