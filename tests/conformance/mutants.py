@@ -461,7 +461,7 @@ def features_with_numbers_in_annotations(features):
     features["annotations"] = {"org.example.number": 1}
 
 
-@printed("features", "features.mount-options.generic")
+@printed("features", "features.mount-options.generic", "features.mount-options")
 def features_with_options_of_tmpfs(features):
     features.setdefault("mountOptions", []).append("size")
 
@@ -480,8 +480,21 @@ def boaster(name, breaks, *keys, word, touches=()):
 
 boaster("features-boast-hooks", "features.hooks", "hooks", word="beforeEverything")
 boaster("features-boast-mount-options", "features.mount-options", "mountOptions", word="rnothing")
-boaster("features-boast-namespaces", "features-linux.namespaces", "linux", "namespaces", word="coffee")
-boaster("features-boast-capabilities", "features-linux.capabilities", "linux", "capabilities", word="CAP_FLY")
+# What the host does not have either is left out by the suite: here the runtime does not know what it lists.
+refuser(
+    "listed-namespace-unknown",
+    "features-linux.namespaces",
+    ["config-linux.namespaces.*", "config-linux.time-offsets.*"],
+    lambda document: any(one.get("type") == "time" for one in each(document, "linux", "namespaces")),
+)
+
+
+@config("features-linux.capabilities", "config.process.capabilities.*")
+def listed_capability_unknown(document):
+    for kind in at(document, "process", "capabilities"):
+        keep(document, lambda one: one != "CAP_LEASE", "process", "capabilities", kind)
+
+
 boaster("features-boast-actions", "features-linux.seccomp.actions", "linux", "seccomp", "actions", word="SCMP_ACT_SING")
 boaster(
     "features-boast-operators",
@@ -837,8 +850,8 @@ dropper(
     "io-priority-lost", "config.process.io-priority", "process", "ioPriority", touches=["config.process.io-priority.*"]
 )
 
-# Without the effective set: execve(2) makes it anew, for root of the permitted one, else of the ambient one.
-for _set in ("inheritable", "permitted", "ambient"):
+# execve(2) makes the effective and the permitted set anew, of the others.
+for _set in ("inheritable", "ambient"):
     dropper(
         f"capabilities-{_set}-lost",
         f"config.process.capabilities.{_set}",
