@@ -42,7 +42,7 @@ def judged(command: list[str], selected: Iterable[Case]) -> Found:
     name = "mutant=" if len(command) > 1 else ""
     argv = [sys.executable, "-m", "ocirun_conformance", "--runtime", f"{name}{shlex.join(command)}", "--quiet"]
     done = subprocess.run([*argv, "--format", "json", *words], capture_output=True, text=True, timeout=280)
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 1) and done.stdout, done.stderr
     (runtime,) = json.loads(done.stdout)["runtimes"]
     return {(one["case"], one["code"]): one["verdict"] for one in runtime["outcomes"]}
 

@@ -56,6 +56,14 @@ def test_every_case_has_requirements_that_are_there() -> None:
     assert check_cases(load(), cases.load()) == []
 
 
+def test_nearly_all_that_can_be_tested_is() -> None:
+    lines = coverage(load(), {code for case in cases.load() for code in case.codes})
+    for name, least in (("MUST", 0.95), ("SHOULD", 0.9)):
+        tested = sum(len(one.tested) for one in lines if one.level == name)
+        untested = [code for one in lines if one.level == name for code in one.untested]
+        assert tested >= least * (tested + len(untested)), untested
+
+
 def test_codes_begin_with_their_file() -> None:
     for requirement in load().requirements.values():
         assert requirement.code.split(".")[0] == requirement.section.split(".md#")[0], requirement.code
