@@ -33,7 +33,7 @@ class UsageError(Exception):
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="ocirun-conformance",
-        description="Judges OCI runtimes by runtime-spec 1.3: runs containers, and reads every property back from the kernel.",
+        description="Judges OCI runtimes by runtime-spec 1.3: runs containers and reads each property from the kernel.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,14 +50,22 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="only this code or what is below it, section (runtime.md#create), file, case, subject (mounts), or regular "
-        "expression in a code or case; may be repeated",
+        help="only this code or what is below it, section (runtime.md#create), file, case, subject (mounts), or what a "
+        "regular expression finds in a code or case; may be repeated",
     )
     choose.add_argument("--level", choices=("MUST", "SHOULD"), help="only requirements of this level")
     choose.add_argument("--list", action="store_true", help="list what is selected, with its cases, and run nothing")
     run = result.add_argument_group("running")
-    run.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N", help="cases at the same time (default: %(default)s)")
-    run.add_argument("--timeout", type=_positive, default=30, metavar="SECONDS", help="limit of a case (default: %(default)s)")
+    run.add_argument(
+        "--jobs",
+        type=_positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="cases at the same time (default: %(default)s)",
+    )
+    run.add_argument(
+        "--timeout", type=_positive, default=30, metavar="SECONDS", help="limit of a case (default: %(default)s)"
+    )
     run.add_argument("--keep", action="store_true", help="keep the bundles of cases that find something")
     run.add_argument("--quiet", action="store_true", help="no progress on standard error")
     out = result.add_argument_group("output")
@@ -68,18 +76,31 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="what to write; may be repeated with --output (default: text, with --output all of them)",
     )
-    out.add_argument("--output", type=Path, metavar="DIR", help="write the reports as files there, beside a text on standard output")
+    out.add_argument(
+        "--output", type=Path, metavar="DIR", help="write the reports as files there, beside a text on standard output"
+    )
     other = result.add_argument_group("other things to do")
     other.add_argument("--coverage", action="store_true", help="say which requirements are tested, section by section")
-    other.add_argument("--spec", type=Path, metavar="DIR", help="compare the register with the text of the specification there")
+    other.add_argument(
+        "--spec", type=Path, metavar="DIR", help="compare the register with the text of the specification there"
+    )
     other.add_argument("--self-check", action="store_true", help="test the probe and this host without a runtime")
     other.add_argument(
-        "--differential", nargs=2, metavar="COMMAND", help="look for bundles that two runtimes treat differently (takes Hypothesis)"
+        "--differential",
+        nargs=2,
+        metavar="COMMAND",
+        help="look for bundles that two runtimes treat differently (takes Hypothesis)",
     )
     other.add_argument(
-        "--ignore", action="append", default=[], metavar="WHAT", help="with --differential: what may differ, as mounts; may be repeated"
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="with --differential: what may differ, as mounts; may be repeated",
     )
-    other.add_argument("--examples", type=_positive, default=200, metavar="N", help="bundles to try (default: %(default)s)")
+    other.add_argument(
+        "--examples", type=_positive, default=200, metavar="N", help="bundles to try (default: %(default)s)"
+    )
     return result
 
 
@@ -134,7 +155,10 @@ class _Progress:
     """One line for each case that is done, on standard error."""
 
     def __call__(self, name: str, case: Case, outcomes: Sequence[Outcome], done: int, total: int) -> None:
-        worst = next((one for one in ("fail", "warning", "skip", "impossible") if any(o.verdict == one for o in outcomes)), "pass")
+        worst = next(
+            (one for one in ("fail", "warning", "skip", "impossible") if any(o.verdict == one for o in outcomes)),
+            "pass",
+        )
         print(f"{name} {done:>4}/{total} {worst:<10} {case.name}", file=sys.stderr, flush=True)
 
 
@@ -145,7 +169,8 @@ def coverage_text(book: register.Register, tested: set[str]) -> str:
     for one in register.coverage(book, tested):
         observable = len(one.tested) + len(one.untested)
         lines.append(
-            f"{one.section:<52} {one.level:<6} {len(one.tested):>3} of {observable:>3} tested, {len(one.untestable)} cannot be"
+            f"{one.section:<52} {one.level:<6} {len(one.tested):>3} of {observable:>3} tested, "
+            f"{len(one.untestable)} cannot be"
         )
         lines += [f"    not tested: {code}" for code in one.untested]
         total = sums.setdefault(one.level, [0, 0, 0])
@@ -153,7 +178,9 @@ def coverage_text(book: register.Register, tested: set[str]) -> str:
             total[place] += number
     for level, (done, observable, untestable) in sums.items():
         share = f"{100 * done / observable:.1f} %" if observable else "-"
-        lines.append(f"{level}: {done} of {observable} observable requirements tested ({share}); {untestable} cannot be tested")
+        lines.append(
+            f"{level}: {done} of {observable} observable requirements tested ({share}); {untestable} cannot be tested"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -218,7 +245,9 @@ def _main(arguments: argparse.Namespace) -> int:
     forms = list(dict.fromkeys(arguments.format)) or (list(report.FORMATS) if arguments.output else ["text"])
     if arguments.output:
         for form in forms:
-            (arguments.output / report.FILE_NAMES[form]).write_text(report.render(form, reports, book, tested), encoding="utf-8")
+            (arguments.output / report.FILE_NAMES[form]).write_text(
+                report.render(form, reports, book, tested), encoding="utf-8"
+            )
         print(report.render("text", reports, book, tested), end="")
     else:
         if len(forms) > 1:

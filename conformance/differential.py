@@ -26,7 +26,9 @@ def _strategy() -> Any:
 
     words = st.text("abcxyz019 =", max_size=8)
     ids = st.integers(0, 70000)
-    capabilities = st.lists(st.sampled_from(["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_NET_RAW", "CAP_AUDIT_WRITE"]), unique=True)
+    capabilities = st.lists(
+        st.sampled_from(["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_NET_RAW", "CAP_AUDIT_WRITE"]), unique=True
+    )
 
     def of(path: str, values: Any) -> Any:
         return st.tuples(st.just(path), values)
@@ -38,7 +40,9 @@ def _strategy() -> Any:
         return {"type": pair[0], "soft": min(pair[1:]), "hard": max(pair[1:])}
 
     options = st.lists(
-        st.sampled_from(["ro", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "sync", "nodiratime", "mode=711"]),
+        st.sampled_from(
+            ["ro", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "sync", "nodiratime", "mode=711"]
+        ),
         unique=True,
         max_size=4,
     )
@@ -59,20 +63,38 @@ def _strategy() -> Any:
             of("process.oomScoreAdj", st.integers(0, 1000)),
             of(
                 "process.rlimits",
-                st.tuples(st.sampled_from(["RLIMIT_NOFILE", "RLIMIT_CORE", "RLIMIT_FSIZE"]), st.integers(64, 1000), st.integers(64, 1000)).map(
-                    lambda one: [rlimit(one)]
-                ),
+                st.tuples(
+                    st.sampled_from(["RLIMIT_NOFILE", "RLIMIT_CORE", "RLIMIT_FSIZE"]),
+                    st.integers(64, 1000),
+                    st.integers(64, 1000),
+                ).map(lambda one: [rlimit(one)]),
             ),
             of("root.readonly", st.booleans()),
             of("mounts+", st.tuples(st.sampled_from(["/mounted", "/tmp", "/new/place"]), options).map(mount)),
-            of("linux.maskedPaths", st.lists(st.sampled_from(["/proc/kcore", "/sys/firmware", "/tmp", "/none"]), unique=True)),
-            of("linux.readonlyPaths", st.lists(st.sampled_from(["/proc/sys", "/proc/bus", "/tmp", "/none"]), unique=True)),
+            of(
+                "linux.maskedPaths",
+                st.lists(st.sampled_from(["/proc/kcore", "/sys/firmware", "/tmp", "/none"]), unique=True),
+            ),
+            of(
+                "linux.readonlyPaths",
+                st.lists(st.sampled_from(["/proc/sys", "/proc/bus", "/tmp", "/none"]), unique=True),
+            ),
             of("linux.rootfsPropagation", st.sampled_from(["private", "slave"])),
             of("linux.namespaces-", st.sampled_from(["network", "ipc", "cgroup"])),
             of(
                 "linux.devices",
                 st.builds(
-                    lambda mode, uid: [{"path": "/dev/made", "type": "c", "major": 1, "minor": 5, "fileMode": mode, "uid": uid, "gid": 0}],
+                    lambda mode, uid: [
+                        {
+                            "path": "/dev/made",
+                            "type": "c",
+                            "major": 1,
+                            "minor": 5,
+                            "fileMode": mode,
+                            "uid": uid,
+                            "gid": 0,
+                        }
+                    ],
                     st.integers(0, 0o777),
                     ids,
                 ),
@@ -112,29 +134,64 @@ def applied(config: Config, changes: Sequence[Change]) -> Config:
     kinds = {one["type"] for one in config["linux"]["namespaces"]}
     sysctl = config["linux"].get("sysctl", {})
     for name in list(sysctl):
-        if (name.startswith("net.") and "network" not in kinds) or (name.startswith("kernel.msg") and "ipc" not in kinds):
+        if (name.startswith("net.") and "network" not in kinds) or (
+            name.startswith("kernel.msg") and "ipc" not in kinds
+        ):
             del sysctl[name]
     return config
 
 
-WORDS = ("stat=/mounted", "create=/made", "create=/tmp/made", "read=/proc/kcore", "syscall=lseek:1000:0:0", "stat=/dev/made", "stat=/new")
+WORDS = (
+    "stat=/mounted",
+    "create=/made",
+    "create=/tmp/made",
+    "read=/proc/kcore",
+    "syscall=lseek:1000:0:0",
+    "stat=/dev/made",
+    "stat=/new",
+)
 
 
 def _normal(facts: Facts, mark: str) -> Facts:
     """What two containers of the same configuration must have in common."""
-    own = {kind: os.readlink(f"/proc/self/ns/{file}") for kind, file in (("network", "net"), ("ipc", "ipc"), ("cgroup", "cgroup"), ("mount", "mnt"))}
+    own = {
+        kind: os.readlink(f"/proc/self/ns/{file}")
+        for kind, file in (("network", "net"), ("ipc", "ipc"), ("cgroup", "cgroup"), ("mount", "mnt"))
+    }
     mounts = []
     for one in host.parse_mountinfo(facts["mountinfo"]):
         tags = sorted(tag.partition(":")[0] for tag in one.tags)
-        data = sorted(option for option in one.super_options if not option.startswith(("size", "nr_", "inode")))
+        data = sorted(
+            option for option in one.super_options - {"ro", "rw"} if not option.startswith(("size", "nr_", "inode"))
+        )
         mounts.append([one.point, one.type, sorted(one.options), tags, data])
     status = dict(line.partition(":")[::2] for line in facts["status"].splitlines())
-    fields = ("Uid", "Gid", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "SigBlk", "SigIgn", "SigCgt")
+    fields = (
+        "Uid",
+        "Gid",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp",
+        "SigBlk",
+        "SigIgn",
+        "SigCgt",
+    )
     actions = {
-        word: {key: value for key, value in result.items() if key in ("error", "errno", "signal", "type", "mode", "uid", "gid", "major", "minor")}
+        word: {
+            key: value
+            for key, value in result.items()
+            if key in ("error", "errno", "signal", "type", "mode", "uid", "gid", "major", "minor")
+        }
         for word, result in facts["actions"].items()
     }
-    result: Facts = {name: facts[name] for name in ("uids", "gids", "rlimits", "umask", "cwd", "hostname", "domainname", "argv", "pid")}
+    result: Facts = {
+        name: facts[name]
+        for name in ("uids", "gids", "rlimits", "umask", "cwd", "hostname", "domainname", "argv", "pid")
+    }
     result["groups"] = sorted(set(facts["groups"]) - set(facts["gids"]))
     result["env"] = sorted(facts["env"])
     result["scheduler"] = facts["scheduler"]
@@ -150,8 +207,11 @@ def _normal(facts: Facts, mark: str) -> Facts:
     return normal
 
 
-def observed(target: Target, probe: Path, directory: Path, changes: Sequence[Change], number: int) -> tuple[Facts, Config]:
-    """What a runtime makes of a bundle: the exit codes of its commands, and what the probe sees. The configuration beside it."""
+def observed(
+    target: Target, probe: Path, directory: Path, changes: Sequence[Change], number: int
+) -> tuple[Facts, Config]:
+    """What a runtime makes of a bundle: the exit codes of its commands, and what the probe sees. The configuration
+    beside it."""
     mark = f"ocd{os.getpid()}x{number}"
     place = directory / mark
     place.mkdir()
@@ -222,7 +282,11 @@ def differential(
             return differences(results[0], results[1], ignored), config
 
         settings = hypothesis.settings(
-            max_examples=examples, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=False
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            derandomize=False,
         )
         try:
             smallest = hypothesis.find(_strategy(), lambda changes: bool(compared(changes)[0]), settings=settings)
@@ -233,7 +297,8 @@ def differential(
     write(f"# {first.name} and {second.name} differ; the smallest config.json of {count // 2} bundles that shows it:")
     write(json.dumps(config, indent=2))
     for what, one, other in found:
-        write(f"{what}:\n    {first.name}: {json.dumps(_narrow(one, other))}\n    {second.name}: {json.dumps(_narrow(other, one))}")
+        write(f"{what}:\n    {first.name}: {json.dumps(_narrow(one, other))}")
+        write(f"    {second.name}: {json.dumps(_narrow(other, one))}")
     return 1
 
 

@@ -45,7 +45,8 @@ class _Judgement:
 class Container:
     """A container that a trial created.
 
-    ``pid`` is the process of it that `--pid-file` names, held by a descriptor, so that it is never mistaken for another.
+    ``pid`` is the process of it that `--pid-file` names, held by a descriptor, so that it is never mistaken for
+    another.
     """
 
     def __init__(self, trial: Trial, bundle: Bundle, pid: int, result: Result, output: Path) -> None:
@@ -105,7 +106,7 @@ class Container:
         return not pid
 
     def wait(self, seconds: float = 20.0) -> int | None:
-        """Wait for the end of its process; its exit code, -N for signal N, or None where it is nobody's of ours to know.
+        """Wait for the end of its process; its exit code, -N for signal N, or None where that is not ours to know.
 
         CommandError where it does not end.
         """
@@ -197,7 +198,9 @@ _KNOWN: set[int] = set()
 class Trial:
     """One run of one case against one runtime: what the case acts with, and what it says its findings to."""
 
-    def __init__(self, case: Case, command: Sequence[str], probe: Path, mark: str, directory: Path, seconds: float) -> None:
+    def __init__(
+        self, case: Case, command: Sequence[str], probe: Path, mark: str, directory: Path, seconds: float
+    ) -> None:
         self.case = case
         self.probe = probe
         self.mark = mark
@@ -236,7 +239,9 @@ class Trial:
         bundle.write()
         pid_file = self.directory / f"{bundle.id}.pid"
         pid_file.unlink(missing_ok=True)
-        return self.runtime("create", "--bundle", str(bundle.path), "--pid-file", str(pid_file), *flags, bundle.id, **options)
+        return self.runtime(
+            "create", "--bundle", str(bundle.path), "--pid-file", str(pid_file), *flags, bundle.id, **options
+        )
 
     def create(self, bundle: Bundle, *flags: str, **options: Any) -> Container:
         """Create a container; CommandError where that fails."""
@@ -289,7 +294,11 @@ class Trial:
         import subprocess
 
         popen = subprocess.Popen(
-            [str(self.probe), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={MARK: self.mark}, start_new_session=True
+            [str(self.probe), *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={MARK: self.mark},
+            start_new_session=True,
         )
         assert popen.stdin is not None and popen.stdout is not None
         self._undo.append(popen.wait)
@@ -300,7 +309,9 @@ class Trial:
             self.impossible(f"the host does not let the probe do `{shlex.join(words)}`")
         return int(line)
 
-    def mount(self, source: str, target: Path, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    def mount(
+        self, source: str, target: Path, fstype: str | None = None, flags: int = 0, data: str | None = None
+    ) -> None:
         """Mount something on the host for as long as the trial takes."""
         host.mount(source, str(target), fstype, flags, data)
 
@@ -336,16 +347,26 @@ class Trial:
         :param why: what is wrong with it
         """
         result = self.attempt_create(bundle)
-        self.check(code, result.code not in (0,) and result.code > 0, f"`create` reports an error, for {why}", f"`create` ended with {result}")
+        self.check(
+            code,
+            result.code not in (0,) and result.code > 0,
+            f"`create` reports an error, for {why}",
+            f"`create` ended with {result}",
+        )
         return result
 
-    def skip(self, reason: str, *codes: str) -> None:
-        """The rest of the case, or these requirements, do not apply to this runtime."""
+    def skip(self, reason: str) -> NoReturn:
+        """The rest of the case does not apply to this runtime."""
+        self._decline("skip", reason, self.case.codes)
+        raise _Stop
+
+    def passed_over(self, reason: str, *codes: str) -> None:
+        """These requirements do not apply to this runtime; the case goes on."""
         self._decline("skip", reason, codes)
 
-    def impossible(self, reason: str, *codes: str) -> NoReturn:
-        """The rest of the case, or these requirements, cannot be tested on this host."""
-        self._decline("impossible", reason, codes or self.case.codes)
+    def impossible(self, reason: str) -> NoReturn:
+        """The rest of the case cannot be tested on this host."""
+        self._decline("impossible", reason, self.case.codes)
         raise _Stop
 
     def cannot(self, reason: str, *codes: str) -> None:
@@ -353,10 +374,8 @@ class Trial:
         self._decline("impossible", reason, codes)
 
     def _decline(self, verdict: Verdict, reason: str, codes: Sequence[str]) -> None:
-        for code in codes or self.case.codes:
+        for code in codes:
             self.judgements.setdefault(code, _Judgement(verdict, reason=reason))
-        if not codes:
-            raise _Stop
 
     # What the engine does.
 
@@ -543,7 +562,9 @@ class Target:
     command: tuple[str, ...]
 
 
-def select(cases: Iterable[Case], patterns: Sequence[str], requirements: Mapping[str, Requirement], level: str = "") -> list[Case]:
+def select(
+    cases: Iterable[Case], patterns: Sequence[str], requirements: Mapping[str, Requirement], level: str = ""
+) -> list[Case]:
     """The cases that any of the patterns names, each with the codes that they and the level leave.
 
     :param patterns: a code, the beginning of one up to a dot, a section as ``runtime.md#create``, a file, a level, or a
@@ -647,7 +668,8 @@ class Engine:
         missing = [reason for reason in map(host.lacks, case.needs) if reason]
         if missing:
             return tuple(
-                Outcome(case.name, code, self.requirements[code].level, "impossible", reason="; ".join(missing)) for code in codes
+                Outcome(case.name, code, self.requirements[code].level, "impossible", reason="; ".join(missing))
+                for code in codes
             )
         with self._lock:
             self._count += 1

@@ -38,8 +38,9 @@ def unmount(target: str) -> None:
 
 
 def isolate() -> None:
-    """Make this process the reaper of what runtimes orphan, and, as root, give it a mount namespace of its own, so that no
-    mount of a broken runtime outlives the suite, with uts and ipc namespaces against one that forgets to make them."""
+    """Make this process the reaper of what runtimes orphan, and, as root, give it a mount namespace of its own, so that
+    no mount of a broken runtime outlives the suite, with uts and ipc namespaces against one that forgets to make them.
+    """
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.geteuid() != 0:
         return

@@ -13,7 +13,8 @@ Level = Literal["MUST", "SHOULD"]
 """MUST covers MUST NOT, REQUIRED, SHALL and SHALL NOT; SHOULD covers SHOULD NOT, RECOMMENDED and NOT RECOMMENDED."""
 
 Verdict = Literal["pass", "fail", "warning", "skip", "impossible"]
-"""pass; fail: a MUST is broken; warning: a SHOULD is not met; skip: not applicable to this runtime; impossible: not on this host."""
+"""pass; fail: a MUST is broken; warning: a SHOULD is not met; skip: not applicable to this runtime; impossible: not
+on this host."""
 
 VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "warning", "skip", "impossible")
 
@@ -22,9 +23,10 @@ VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "warning", "skip", "impossible"
 class Requirement:
     """One demand of the specification on a runtime.
 
-    ``code`` is stable: lower case, dots and hyphens. ``section`` is the file of the specification and the anchor in it, as
-    ``runtime.md#create``. ``text`` is the suite's own wording. ``sentence`` is the beginning (12 hex digits) of the SHA-256 of
-    the normalized sentence it comes from. ``untestable`` is the reason why no case can test it, or empty.
+    ``code`` is stable: lower case, dots and hyphens. ``section`` is the file of the specification and the anchor in
+    it, as ``runtime.md#create``. ``text`` is the suite's own wording. ``sentence`` is the beginning (12 hex digits) of
+    the SHA-256 of the normalized sentence it comes from. ``untestable`` is the reason why no case can test it, or
+    empty.
     """
 
     code: str
@@ -45,9 +47,9 @@ class Requirement:
 class Case:
     """One experiment on a runtime, and the codes of the requirements it decides.
 
-    ``needs`` names what the host must have (see :mod:`conformance.host`); a case that lacks one is "impossible" there, with the
-    reason. A ``serial`` case runs alone. ``seconds`` is its time limit where the suite's own is too short, else 0. ``selected``
-    are the codes that a selection left, of which alone outcomes are wanted; () for all.
+    ``needs`` names what the host must have (see :mod:`conformance.host`); a case that lacks one is "impossible" there,
+    with the reason. A ``serial`` case runs alone. ``seconds`` is its time limit where the suite's own is too short,
+    else 0. ``selected`` are the codes that a selection left, of which alone outcomes are wanted; () for all.
     """
 
     name: str
@@ -64,8 +66,9 @@ class Case:
 class Outcome:
     """What one case found about one requirement.
 
-    ``expected`` and ``found`` are sentences' halves for a reader; ``reason`` is set for "skip" and "impossible"; ``commands`` are
-    the command lines that show it again; ``bundle`` is the kept bundle, or empty; ``seconds`` is what the whole case took.
+    ``expected`` and ``found`` are sentences' halves for a reader; ``reason`` is set for "skip" and "impossible";
+    ``commands`` are the command lines that show it again; ``bundle`` is the kept bundle, or empty; ``seconds`` is what
+    the whole case took.
     """
 
     case: str
@@ -82,7 +85,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RuntimeReport:
-    """All outcomes of one runtime, and where they were found. ``date`` is ISO 8601 in UTC; ``user`` is the name it ran as."""
+    """All outcomes of one runtime, and where they were found. ``date`` is ISO 8601 in UTC; ``user`` is the name it
+    ran as."""
 
     name: str
     path: str

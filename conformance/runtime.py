@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "OCIRUN_CONFORMANCE_TRIAL"
-"""The variable that every command of a trial has in its environment, so that what a crash leaves behind can be found."""
+"""The variable that every command of a trial has in its environment, so that what a crash leaves can be found."""
 
 
 SPAWNING = threading.Lock()
@@ -54,7 +54,7 @@ class Result:
 
 
 class Spawned:
-    """A command that has not ended yet. Its output goes to files: a created container keeps its standard output open."""
+    """A command that has not ended yet. Its output goes to files: a created container keeps standard output open."""
 
     def __init__(self, argv: list[str], popen: subprocess.Popen[bytes], out: Path, err: Path) -> None:
         self.argv = argv
@@ -174,7 +174,12 @@ class Runtime:
         """The first line of --version, or what went wrong."""
         try:
             result = subprocess.run(
-                [*self.command, "--version"], capture_output=True, text=True, timeout=10, check=False, stdin=subprocess.DEVNULL
+                [*self.command, "--version"],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+                stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)

@@ -48,7 +48,9 @@ def _facts(probe: Path) -> Iterator[tuple[str, object, object]]:
     os.umask(mask)
     yield "umask", mask, found["umask"]
     for name in ("RLIMIT_NOFILE", "RLIMIT_CORE", "RLIMIT_STACK"):
-        wanted = [2**64 - 1 if one == resource.RLIM_INFINITY else one for one in resource.getrlimit(getattr(resource, name))]
+        wanted = [
+            2**64 - 1 if one == resource.RLIM_INFINITY else one for one in resource.getrlimit(getattr(resource, name))
+        ]
         yield name, wanted, found["rlimits"][name]
     for kind, file in (("mount", "mnt"), ("network", "net"), ("uts", "uts"), ("user", "user")):
         yield f"{kind} namespace", os.readlink(f"/proc/self/ns/{file}"), found["namespaces"][kind]
@@ -88,7 +90,11 @@ def _actions(probe: Path, scratch: Path) -> Iterator[tuple[str, object, object]]
     yield "content of a file", "text\n", found["read"]["content"]
     yield "reading what is not there", "ENOENT", found["missing"]["error"]
     yield "entries of a directory", True, {"file", "link", "program"} <= set(found["entries"]["entries"])
-    yield "a file that it makes", "content", (scratch / "made").read_text() if not found["create"]["error"] else found["create"]["error"]
+    yield (
+        "a file that it makes",
+        "content",
+        (scratch / "made").read_text() if not found["create"]["error"] else found["create"]["error"],
+    )
     yield "exit code of a program", ["", 7], [found["exec"]["error"], found["exec"]["code"]]
     yield "a program without the right", "EACCES", found["refused"]["error"]
     yield "a system call", "EBADF", found["call"]["error"]
@@ -102,7 +108,11 @@ def _actions(probe: Path, scratch: Path) -> Iterator[tuple[str, object, object]]
 def _commands(probe: Path, scratch: Path) -> Iterator[tuple[str, object, object]]:
     """Its other commands: those of hooks and of processes that wait."""
     yield "exit code", 42, subprocess.run([str(probe), "exit", "42"], check=False, timeout=20).returncode
-    yield "unknown command", 2, subprocess.run([str(probe), "unknown"], check=False, timeout=20, stderr=subprocess.DEVNULL).returncode
+    yield (
+        "unknown command",
+        2,
+        subprocess.run([str(probe), "unknown"], check=False, timeout=20, stderr=subprocess.DEVNULL).returncode,
+    )
     log = scratch / "log"
     state = json.dumps({"pid": os.getpid(), "id": "self"})
     subprocess.run([str(probe), "hook", str(log), "name", "exit=0"], input=state, text=True, check=False, timeout=20)
@@ -125,7 +135,8 @@ def _commands(probe: Path, scratch: Path) -> Iterator[tuple[str, object, object]
 
 
 def self_check(probe: Path, write: Callable[[str], object] = print) -> int:
-    """Check the probe, and say what this host lacks. 0 where all is well, 2 where the probe is not to be trusted here."""
+    """Check the probe, and say what this host lacks. 0 where all is well, 2 where the probe is not to be trusted
+    here."""
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="ocirun-conformance-") as name:
         scratch = Path(name)

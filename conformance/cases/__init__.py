@@ -1,11 +1,11 @@
 """The cases: one file per subject. A case is a function that tries something and says what it found::
 
-    @case("runtime.create.unique-id")
-    def duplicate_id(trial: Trial) -> None:
-        \"\"\"An id that is taken is refused.\"\"\"
-        first = trial.create(trial.bundle())
-        second = trial.attempt("create", "--bundle", str(first.bundle.path), first.id)
-        trial.check("runtime.create.unique-id", not second.ok, expected="a failure", found=str(second))
+@case("runtime.create.unique-id")
+def duplicate_id(trial: Trial) -> None:
+    \"\"\"An id that is taken is refused.\"\"\"
+    first = trial.create(trial.bundle())
+    second = trial.attempt("create", "--bundle", str(first.bundle.path), first.id)
+    trial.check("runtime.create.unique-id", not second.ok, expected="a failure", found=str(second))
 """
 
 from __future__ import annotations

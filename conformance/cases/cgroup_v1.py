@@ -14,17 +14,53 @@ MIB = 1 << 20
 
 VALUES: tuple[tuple[str, str, dict[str, object], str, str], ...] = (
     ("memory.limit", "memory", {"memory": {"limit": 64 * MIB}}, "memory.limit_in_bytes", str(64 * MIB)),
-    ("memory.reservation", "memory", {"memory": {"reservation": 32 * MIB}}, "memory.soft_limit_in_bytes", str(32 * MIB)),
-    ("memory.swap", "memory", {"memory": {"limit": 64 * MIB, "swap": 96 * MIB}}, "memory.memsw.limit_in_bytes", str(96 * MIB)),
-    ("memory.kernel-tcp", "memory", {"memory": {"kernelTCP": 16 * MIB}}, "memory.kmem.tcp.limit_in_bytes", str(16 * MIB)),
+    (
+        "memory.reservation",
+        "memory",
+        {"memory": {"reservation": 32 * MIB}},
+        "memory.soft_limit_in_bytes",
+        str(32 * MIB),
+    ),
+    (
+        "memory.swap",
+        "memory",
+        {"memory": {"limit": 64 * MIB, "swap": 96 * MIB}},
+        "memory.memsw.limit_in_bytes",
+        str(96 * MIB),
+    ),
+    (
+        "memory.kernel-tcp",
+        "memory",
+        {"memory": {"kernelTCP": 16 * MIB}},
+        "memory.kmem.tcp.limit_in_bytes",
+        str(16 * MIB),
+    ),
     ("memory.swappiness", "memory", {"memory": {"swappiness": 37}}, "memory.swappiness", "37"),
-    ("memory.use-hierarchy", "memory", {"memory": {"useHierarchy": True, "limit": 64 * MIB}}, "memory.use_hierarchy", "1"),
+    (
+        "memory.use-hierarchy",
+        "memory",
+        {"memory": {"useHierarchy": True, "limit": 64 * MIB}},
+        "memory.use_hierarchy",
+        "1",
+    ),
     ("cpu.shares", "cpu", {"cpu": {"shares": 517}}, "cpu.shares", "517"),
     ("cpu.quota", "cpu", {"cpu": {"quota": 30000, "period": 60000}}, "cpu.cfs_quota_us", "30000"),
     ("cpu.period", "cpu", {"cpu": {"quota": 30000, "period": 60000}}, "cpu.cfs_period_us", "60000"),
     ("cpu.burst", "cpu", {"cpu": {"quota": 30000, "period": 60000, "burst": 12000}}, "cpu.cfs_burst_us", "12000"),
-    ("cpu.realtime-runtime", "cpu", {"cpu": {"realtimePeriod": 1000000, "realtimeRuntime": 11000}}, "cpu.rt_runtime_us", "11000"),
-    ("cpu.realtime-period", "cpu", {"cpu": {"realtimePeriod": 900000, "realtimeRuntime": 9000}}, "cpu.rt_period_us", "900000"),
+    (
+        "cpu.realtime-runtime",
+        "cpu",
+        {"cpu": {"realtimePeriod": 1000000, "realtimeRuntime": 11000}},
+        "cpu.rt_runtime_us",
+        "11000",
+    ),
+    (
+        "cpu.realtime-period",
+        "cpu",
+        {"cpu": {"realtimePeriod": 900000, "realtimeRuntime": 9000}},
+        "cpu.rt_period_us",
+        "900000",
+    ),
     ("cpu.cpus", "cpuset", {"cpu": {"cpus": "0"}}, "cpuset.cpus", "0"),
     ("cpu.mems", "cpuset", {"cpu": {"mems": "0"}}, "cpuset.mems", "0"),
     ("cpu.idle", "cpu", {"cpu": {"idle": 1}}, "cpu.idle", "1"),
@@ -69,7 +105,9 @@ for _row in VALUES:
 def memory_unlimited(trial: Trial) -> None:
     """-1 is no limit: the kernel shows the largest number of pages."""
     found = limited(trial, memory={"limit": -1, "swap": -1}).cgroup_file("memory", "memory.limit_in_bytes")
-    trial.check("config-linux.resources.memory.unlimited", int(found) > 1 << 60, "memory.limit_in_bytes: no limit", found)
+    trial.check(
+        "config-linux.resources.memory.unlimited", int(found) > 1 << 60, "memory.limit_in_bytes: no limit", found
+    )
 
 
 @case("config-linux.resources.memory.disable-oom-killer", needs=("root", "cgroup-v1", "controller:memory"))
@@ -79,7 +117,9 @@ def disable_oom_killer(trial: Trial) -> None:
     if missing:
         trial.impossible(missing)
     for value in (True, False):
-        text = limited(trial, memory={"limit": 64 * MIB, "disableOOMKiller": value}).cgroup_file("memory", "memory.oom_control")
+        text = limited(trial, memory={"limit": 64 * MIB, "disableOOMKiller": value}).cgroup_file(
+            "memory", "memory.oom_control"
+        )
         trial.check(
             "config-linux.resources.memory.disable-oom-killer",
             f"oom_kill_disable {int(value)}" in text,
@@ -116,7 +156,9 @@ def throttled(trial: Trial) -> tuple[str, dict[str, int], Container]:
     return numbers, rates, limited(trial, blockIO=limits)
 
 
-@case(*(f"config-linux.resources.block-io.{code}" for code in THROTTLES), needs=("root", "cgroup-v1", "controller:blkio"))
+@case(
+    *(f"config-linux.resources.block-io.{code}" for code in THROTTLES), needs=("root", "cgroup-v1", "controller:blkio")
+)
 def throttles(trial: Trial) -> None:
     """The rates of a disk are in the files."""
     missing = lacking(trial, "blkio", "blkio.throttle.read_bps_device")
@@ -124,7 +166,12 @@ def throttles(trial: Trial) -> None:
         trial.impossible(missing)
     numbers, rates, container = throttled(trial)
     for code, (_, file, _) in THROTTLES.items():
-        trial.equal(f"config-linux.resources.block-io.{code}", file, f"{numbers} {rates[code]}", container.cgroup_file("blkio", file))
+        trial.equal(
+            f"config-linux.resources.block-io.{code}",
+            file,
+            f"{numbers} {rates[code]}",
+            container.cgroup_file("blkio", file),
+        )
 
 
 @case("config-linux.resources.block-io.weight", needs=("root", "cgroup-v1", "controller:blkio"))
@@ -155,7 +202,12 @@ def weight_device(trial: Trial) -> None:
     for file in ("blkio.weight_device", "blkio.bfq.weight_device"):
         if (container.cgroups()["blkio"] / file).exists():
             found = container.cgroup_file("blkio", file)
-            trial.check("config-linux.resources.block-io.weight-device", f"{numbers} 432" in found, f"{file}: {numbers} 432", found)
+            trial.check(
+                "config-linux.resources.block-io.weight-device",
+                f"{numbers} 432" in found,
+                f"{file}: {numbers} 432",
+                found,
+            )
 
 
 def page_sizes() -> list[str]:
@@ -182,7 +234,9 @@ def hugepage_limits(trial: Trial) -> None:
                 found.append(container.cgroup_file("hugetlb", file))
             except CommandError:
                 continue
-        trial.check("config-linux.resources.hugepage-limits", str(8 << 30) in found, f"limit of {size} pages: {8 << 30}", found)
+        trial.check(
+            "config-linux.resources.hugepage-limits", str(8 << 30) in found, f"limit of {size} pages: {8 << 30}", found
+        )
 
 
 @case("config-linux.resources.network.priorities", needs=("root", "cgroup-v1", "controller:net_prio"))
@@ -202,7 +256,12 @@ def rdma(trial: Trial) -> None:
     container = limited(trial, rdma={devices[0]: {"hcaHandles": 3, "hcaObjects": 1000}})
     name = "rdma" if "rdma" in container.cgroups() else "unified"
     found = container.cgroup_file(name, "rdma.max")
-    trial.check("config-linux.resources.rdma", f"{devices[0]} hca_handle=3 hca_object=1000" in found, "rdma.max with both limits", found)
+    trial.check(
+        "config-linux.resources.rdma",
+        f"{devices[0]} hca_handle=3 hca_object=1000" in found,
+        "rdma.max with both limits",
+        found,
+    )
 
 
 @case("config-linux.resources.hugepage-limits.page-size.unknown", needs=("root", "controller:hugetlb"))

@@ -42,7 +42,9 @@ def _value(code: str, controller: str, resources: dict[str, object], file: str, 
             if not (limits.cgroups()["unified"] / file).exists():
                 trial.impossible(f"this kernel's cgroups have no {file}")
         found = limited(trial, **resources).cgroup_file("unified", file)
-        trial.check(f"config-linux.resources.{code}", found in wanted, f"{file}: {' or '.join(wanted)}", f"{file}: {found}")
+        trial.check(
+            f"config-linux.resources.{code}", found in wanted, f"{file}: {' or '.join(wanted)}", f"{file}: {found}"
+        )
 
     _ = value
 
@@ -72,7 +74,9 @@ def throttles(trial: Trial) -> None:
     numbers, rates, container = throttled(trial)
     found = container.cgroup_file("unified", "io.max")
     for code, (_, _, word) in THROTTLES.items():
-        met = any(line.startswith(f"{numbers} ") and f"{word}={rates[code]}" in line.split() for line in found.splitlines())
+        met = any(
+            line.startswith(f"{numbers} ") and f"{word}={rates[code]}" in line.split() for line in found.splitlines()
+        )
         trial.check(f"config-linux.resources.block-io.{code}", met, f"io.max: {numbers} {word}={rates[code]}", found)
 
 
@@ -90,7 +94,9 @@ def hugepage_limits(trial: Trial) -> None:
                 found.append(container.cgroup_file("unified", file))
             except CommandError:
                 continue
-        trial.check("config-linux.resources.hugepage-limits", str(8 << 30) in found, f"limit of {size} pages: {8 << 30}", found)
+        trial.check(
+            "config-linux.resources.hugepage-limits", str(8 << 30) in found, f"limit of {size} pages: {8 << 30}", found
+        )
 
 
 @case("config-linux.unified.written", "config-linux.unified.unknown", needs=("root", "cgroup-v2"))
@@ -103,7 +109,11 @@ def unified(trial: Trial) -> None:
         trial.equal(code, "files", wanted, found)
 
 
-@case("config-linux.unified.controllers", "config-linux.unified.written", needs=("root", "cgroup-v2", "controller:hugetlb"))
+@case(
+    "config-linux.unified.controllers",
+    "config-linux.unified.written",
+    needs=("root", "cgroup-v2", "controller:hugetlb"),
+)
 def unified_hugetlb(trial: Trial) -> None:
     """The controller of a file is enabled for the cgroup, and the file has the value: for huge pages."""
     sizes = page_sizes()
@@ -115,7 +125,9 @@ def unified_hugetlb(trial: Trial) -> None:
         trial.equal(code, file, str(4 << 30), found)
 
 
-@case("config-linux.unified.controllers", "config-linux.unified.written", needs=("root", "cgroup-v2", "controller:pids"))
+@case(
+    "config-linux.unified.controllers", "config-linux.unified.written", needs=("root", "cgroup-v2", "controller:pids")
+)
 def unified_pids(trial: Trial) -> None:
     """The controller of a file is enabled for the cgroup, and the file has the value: for processes."""
     found = limited(trial, unified={"pids.max": "55"}).cgroup_file("unified", "pids.max")

@@ -68,7 +68,12 @@ def consistent_path(trial: Trial) -> None:
             container.wait()
             container.delete()
         trial.equal("config-linux.cgroups-path.consistent", f"places of {path}", places[0], places[1])
-        trial.check("config-linux.cgroups-path.consistent", any(trial.mark in place for place in places[0].values()), "a cgroup of the container", places[0])
+        trial.check(
+            "config-linux.cgroups-path.consistent",
+            any(trial.mark in place for place in places[0].values()),
+            "a cgroup of the container",
+            places[0],
+        )
 
 
 @case("config-linux.cgroups-path.invalid", needs=("root",))
@@ -78,11 +83,21 @@ def escaping_path(trial: Trial) -> None:
     bundle.linux["cgroupsPath"] = f"/../../../{bundle.id}"
     result = trial.attempt_create(bundle)
     if result.code > 0:
-        trial.check("config-linux.cgroups-path.invalid", True, "an error, or a cgroup below the mount", f"`create` ended with {result}")
+        trial.check(
+            "config-linux.cgroups-path.invalid",
+            True,
+            "an error, or a cgroup below the mount",
+            f"`create` ended with {result}",
+        )
         return
     groups = trial.created(bundle, result).cgroups()
     inside = all(".." not in path.parts and path.exists() for path in groups.values())
-    trial.check("config-linux.cgroups-path.invalid", inside, "an error, or a cgroup below the mount", ", ".join(map(str, groups.values())))
+    trial.check(
+        "config-linux.cgroups-path.invalid",
+        inside,
+        "an error, or a cgroup below the mount",
+        ", ".join(map(str, groups.values())),
+    )
 
 
 @case("config-linux.cgroup.unfit", needs=("root", "controller:freezer"))
@@ -154,20 +169,32 @@ def owner_v1(trial: Trial) -> None:
 def owner_no_namespace(trial: Trial) -> None:
     """Without a cgroup namespace of its own the owner stays root."""
     _, groups = _owners(trial, writable=True, namespace=False)
-    trial.equal("config-linux.cgroup.owner.no-namespace", "what belongs to another user than root", [], _changed(groups["unified"]))
+    trial.equal(
+        "config-linux.cgroup.owner.no-namespace",
+        "what belongs to another user than root",
+        [],
+        _changed(groups["unified"]),
+    )
 
 
 @case("config-linux.cgroup.owner.read-only", needs=("root", "cgroup-v2", "userns"))
 def owner_read_only(trial: Trial) -> None:
     """Where the cgroups are mounted read-only the owner stays root."""
     _, groups = _owners(trial, writable=False, namespace=True)
-    trial.equal("config-linux.cgroup.owner.read-only", "what belongs to another user than root", [], _changed(groups["unified"]))
+    trial.equal(
+        "config-linux.cgroup.owner.read-only", "what belongs to another user than root", [], _changed(groups["unified"])
+    )
 
 
-@case(*(f"config-linux.cgroup.owner.{name}" for name in ("writable", "delegate", "missing-file", "existing-files", "others")),
-      needs=("root", "cgroup-v2", "userns"))  # fmt: skip
+OWNER = tuple(
+    f"config-linux.cgroup.owner.{name}" for name in ("writable", "delegate", "missing-file", "existing-files", "others")
+)
+
+
+@case(*OWNER, needs=("root", "cgroup-v2", "userns"))
 def owner_writable(trial: Trial) -> None:
-    """With a writable mount the directory, and the files that the kernel lists, belong to the container's user, and no other."""
+    """With a writable mount the directory, and the files that the kernel lists, belong to the container's user, and
+    no other."""
     container, groups = _owners(trial, writable=True, namespace=True)
     place = groups["unified"]
     trial.check("config-linux.cgroup.owner.missing-file", container.alive(), "`create` succeeds", "it succeeded")
@@ -177,8 +204,18 @@ def owner_writable(trial: Trial) -> None:
     wanted = sorted([place.name, *there])
     changed = _changed(place)
     owner = place.stat().st_uid
-    trial.equal("config-linux.cgroup.owner.writable", "owner of the cgroup on the host, where user 1000 is mapped to it", 101000, owner)
-    trial.equal("config-linux.cgroup.owner.existing-files", "listed files that belong to it", there, [n for n in there if (place / n).stat().st_uid == 101000])
+    trial.equal(
+        "config-linux.cgroup.owner.writable",
+        "owner of the cgroup on the host, where user 1000 is mapped to it",
+        101000,
+        owner,
+    )
+    trial.equal(
+        "config-linux.cgroup.owner.existing-files",
+        "listed files that belong to it",
+        there,
+        [n for n in there if (place / n).stat().st_uid == 101000],
+    )
     trial.equal("config-linux.cgroup.owner.delegate", "what belongs to another user than root", wanted, changed)
     others = sorted(set(changed) - set(wanted))
     trial.equal("config-linux.cgroup.owner.others", "further files that belong to another user than root", [], others)
@@ -195,7 +232,12 @@ def pids_limit(trial: Trial) -> None:
     container.wait()
     found = trial.facts(container)["actions"]["fork=40"]
     met = found["made"] < 20 and found["error"] == "EAGAIN"
-    trial.check("config-linux.resources.pids.limit", met, "fewer than 20 forks, then EAGAIN", f"{found['made']} forks, then {found['error'] or 'no error'}")
+    trial.check(
+        "config-linux.resources.pids.limit",
+        met,
+        "fewer than 20 forks, then EAGAIN",
+        f"{found['made']} forks, then {found['error'] or 'no error'}",
+    )
 
 
 @case("config-linux.resources.pids.unlimited", needs=("root", "controller:pids"))
@@ -217,7 +259,9 @@ def pids_zero(trial: Trial) -> None:
     trial.equal("config-linux.resources.pids.zero", "pids.max", "0", container.cgroup_file(where("pids"), "pids.max"))
     container.start()
     container.wait()
-    trial.equal("config-linux.resources.pids.zero", "forks that succeed", 0, trial.facts(container)["actions"]["fork=2"]["made"])
+    trial.equal(
+        "config-linux.resources.pids.zero", "forks that succeed", 0, trial.facts(container)["actions"]["fork=2"]["made"]
+    )
 
 
 def memory_by_effect(trial: Trial, bundle: Bundle, code: str) -> None:
@@ -244,7 +288,12 @@ def cpu_quota(trial: Trial) -> None:
     spin = trial.report(bundle, "spin=600")["actions"]["spin=600"]
     share = spin["used"] / spin["wall"]
     met = share < 0.5
-    trial.check("config-linux.resources.cpu.quota", met, "at most about 20 % of a CPU", f"{share:.0%}: {spin['used']} ms of {spin['wall']} ms")
+    trial.check(
+        "config-linux.resources.cpu.quota",
+        met,
+        "at most about 20 % of a CPU",
+        f"{share:.0%}: {spin['used']} ms of {spin['wall']} ms",
+    )
 
 
 @case("config-linux.resources.cpu.cpus", needs=("root", "controller:cpuset", "processors:2"))
@@ -268,5 +317,12 @@ def check_before_update(trial: Trial) -> None:
     file = trial.directory / "resources.json"
     file.write_text('{"memory": {"limit": 4096, "checkBeforeUpdate": true}}')
     result = trial.attempt("update", "--resources", str(file), container.id)
-    trial.check("config-linux.resources.memory.check-before-update", result.code > 0, "`update` reports an error", f"it ended with {result}")
-    trial.check("config-linux.resources.memory.check-before-update", container.alive(), "the container lives", "it was killed")
+    trial.check(
+        "config-linux.resources.memory.check-before-update",
+        result.code > 0,
+        "`update` reports an error",
+        f"it ended with {result}",
+    )
+    trial.check(
+        "config-linux.resources.memory.check-before-update", container.alive(), "the container lives", "it was killed"
+    )

@@ -26,24 +26,45 @@ def defaults(trial: Trial) -> None:
         trial.equal(code, f"/dev/{name}", wanted, {key: facts.get(key) for key in wanted})
         # Without a terminal of the process, /dev/tty is there and has nothing behind it.
         error = "ENXIO" if name == "tty" else ""
-        trial.equal(code, f"opening /dev/{name} to read and write: error", error, found[f"open=rw:/dev/{name}"]["error"])
-    trial.equal("config-linux.default-devices.zero", "content of /dev/zero", "\0" * 16, found["read=/dev/zero"].get("content"))
+        trial.equal(
+            code, f"opening /dev/{name} to read and write: error", error, found[f"open=rw:/dev/{name}"]["error"]
+        )
+    trial.equal(
+        "config-linux.default-devices.zero", "content of /dev/zero", "\0" * 16, found["read=/dev/zero"].get("content")
+    )
     trial.equal("config-linux.default-devices.null", "content of /dev/null", "", found["read=/dev/null"].get("content"))
-    trial.equal("config-linux.default-devices.full", "writing to /dev/full: error", "ENOSPC", found["write=/dev/full:x"]["error"])
-    trial.equal("config-linux.default-devices.urandom", "bytes of /dev/urandom", 16, len(found["read=/dev/urandom"].get("content", "")))
+    trial.equal(
+        "config-linux.default-devices.full",
+        "writing to /dev/full: error",
+        "ENOSPC",
+        found["write=/dev/full:x"]["error"],
+    )
+    trial.equal(
+        "config-linux.default-devices.urandom",
+        "bytes of /dev/urandom",
+        16,
+        len(found["read=/dev/urandom"].get("content", "")),
+    )
 
 
-@case(*(f"config-linux.default-devices.{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")), needs=("root", "userns"))
+@case(
+    *(f"config-linux.default-devices.{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")),
+    needs=("root", "userns"),
+)
 def defaults_in_a_user_namespace(trial: Trial) -> None:
     """The default devices are there with a user namespace as well."""
     bundle = trial.bundle()
     bundle.user_namespace()
-    found = trial.report(bundle, *(f"follow=/dev/{name}" for name in DEFAULTS), *(f"open=r:/dev/{name}" for name in DEFAULTS))["actions"]
+    found = trial.report(
+        bundle, *(f"follow=/dev/{name}" for name in DEFAULTS), *(f"open=r:/dev/{name}" for name in DEFAULTS)
+    )["actions"]
     for name, numbers in DEFAULTS.items():
         facts = found[f"follow=/dev/{name}"]
         code = f"config-linux.default-devices.{name}"
         trial.equal(code, f"/dev/{name}", list(numbers), [facts.get("major"), facts.get("minor")])
-        trial.equal(code, f"opening /dev/{name}: error", "ENXIO" if name == "tty" else "", found[f"open=r:/dev/{name}"]["error"])
+        trial.equal(
+            code, f"opening /dev/{name}: error", "ENXIO" if name == "tty" else "", found[f"open=r:/dev/{name}"]["error"]
+        )
 
 
 @case("config-linux.default-devices.ptmx")
@@ -53,14 +74,24 @@ def ptmx(trial: Trial) -> None:
     words = ["follow=/dev/ptmx", "follow=/dev/pts/ptmx", "stat=/dev/ptmx", "open=rw:/dev/ptmx"]
     found = trial.report(bundle, *words)["actions"]
     same = [[found[word].get(key) for key in ("dev", "ino", "type")] for word in words[:2]]
-    trial.equal("config-linux.default-devices.ptmx", "file system, inode and type of /dev/ptmx, as of /dev/pts/ptmx", same[1], same[0])
+    trial.equal(
+        "config-linux.default-devices.ptmx",
+        "file system, inode and type of /dev/ptmx, as of /dev/pts/ptmx",
+        same[1],
+        same[0],
+    )
     trial.equal("config-linux.default-devices.ptmx", "opening it: error", "", found[words[3]]["error"])
 
 
 @case(*(f"runtime-linux.dev.symlink-{name}" for name in ("fd", "stdin", "stdout", "stderr")))
 def symlinks(trial: Trial) -> None:
     """The symlinks of /dev to the process's descriptors are there."""
-    wanted = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+    wanted = {
+        "fd": "/proc/self/fd",
+        "stdin": "/proc/self/fd/0",
+        "stdout": "/proc/self/fd/1",
+        "stderr": "/proc/self/fd/2",
+    }
     found = trial.report(trial.bundle(), *(f"stat=/dev/{name}" for name in wanted))["actions"]
     for name, target in wanted.items():
         link = found[f"stat=/dev/{name}"].get("link")
@@ -88,19 +119,29 @@ def listed(trial: Trial) -> None:
         if one["type"] != "p":
             wanted |= {"major": one["major"], "minor": one["minor"]}
         trial.equal("config-linux.devices.available", f"{one['path']}", wanted, {key: facts.get(key) for key in wanted})
-        trial.equal("config-linux.devices.file-mode", f"mode of {one['path']}", oct(one["fileMode"]), oct(facts.get("mode", 0)))  # type: ignore[call-overload]
+        mode = f"{facts.get('mode', 0):o}"
+        trial.equal("config-linux.devices.file-mode", f"mode of {one['path']}", f"{one['fileMode']:o}", mode)
         for key in ("uid", "gid"):
             trial.equal(f"config-linux.devices.{key}", f"{key} of {one['path']}", one[key], facts.get(key))
 
 
-@case("config-linux.devices.available", "config-linux.devices.uid", "config-linux.devices.gid", needs=("root", "userns"))
+@case(
+    "config-linux.devices.available", "config-linux.devices.uid", "config-linux.devices.gid", needs=("root", "userns")
+)
 def in_a_user_namespace(trial: Trial) -> None:
     """With a user namespace devices are there, and their owners are ids of the container."""
     bundle = trial.bundle()
     bundle.user_namespace()
-    bundle.linux["devices"] = [{"path": "/dev/made", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 7, "gid": 8}]
+    bundle.linux["devices"] = [
+        {"path": "/dev/made", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 7, "gid": 8}
+    ]
     facts = trial.report(bundle, "stat=/dev/made")["actions"]["stat=/dev/made"]
-    trial.equal("config-linux.devices.available", "/dev/made", ["c", 1, 5], [facts.get(key) for key in ("type", "major", "minor")])
+    trial.equal(
+        "config-linux.devices.available",
+        "/dev/made",
+        ["c", 1, 5],
+        [facts.get(key) for key in ("type", "major", "minor")],
+    )
     for key, value in (("uid", 7), ("gid", 8)):
         trial.equal(f"config-linux.devices.{key}", f"{key} of /dev/made in the container", value, facts.get(key))
 
@@ -118,11 +159,18 @@ def something_else_is_there(trial: Trial) -> None:
         else:
             os.mknod(place, 0o20600, os.makedev(1, 7))
         before = place.stat()
-        bundle.linux["devices"] = [{"path": "/place", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 0, "gid": 0}]
+        bundle.linux["devices"] = [
+            {"path": "/place", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 0, "gid": 0}
+        ]
         trial.refused("config-linux.devices.exists", bundle, f"a {kind} that is there already")
         after = place.stat()
         same = (before.st_mode, before.st_rdev, before.st_size) == (after.st_mode, after.st_rdev, after.st_size)
-        trial.check("config-linux.devices.exists", same, f"the {kind} is left as it was", f"mode {after.st_mode:o}, size {after.st_size}")
+        trial.check(
+            "config-linux.devices.exists",
+            same,
+            f"the {kind} is left as it was",
+            f"mode {after.st_mode:o}, size {after.st_size}",
+        )
 
 
 @case("config-linux.devices.available", needs=("root",))
@@ -130,13 +178,18 @@ def already_there(trial: Trial) -> None:
     """The very device that is asked for may be there already."""
     bundle = trial.bundle()
     os.mknod(bundle.rootfs / "place", 0o20666, os.makedev(1, 5))
-    bundle.linux["devices"] = [{"path": "/place", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 0, "gid": 0}]
+    bundle.linux["devices"] = [
+        {"path": "/place", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 0, "gid": 0}
+    ]
     facts = trial.report(bundle, "stat=/place")["actions"]["stat=/place"]
-    trial.equal("config-linux.devices.available", "/place", ["c", 1, 5], [facts.get(key) for key in ("type", "major", "minor")])
+    trial.equal(
+        "config-linux.devices.available", "/place", ["c", 1, 5], [facts.get(key) for key in ("type", "major", "minor")]
+    )
 
 
 LOCAL = 60
-"""The major number of devices for local and experimental use: allowed, they are no such device; denied, not permitted."""
+"""The major number of devices for local and experimental use: allowed, they are no such device; denied, not
+permitted."""
 
 
 def _local(*names: str) -> list[dict[str, object]]:
@@ -166,7 +219,10 @@ def allowed(trial: Trial) -> None:
             _rule(True, 3, "rw"),
         ]
     )
-    names = {word: f"open={word}" for word in ("r:/dev/early", "r:/dev/read", "w:/dev/read", "r:/dev/later", "w:/dev/later", "w:/dev/again")}
+    names = {
+        word: f"open={word}"
+        for word in ("r:/dev/early", "r:/dev/read", "w:/dev/read", "r:/dev/later", "w:/dev/later", "w:/dev/again")
+    }
     actions = trial.report(bundle, *names.values())["actions"]
     found = {word: actions[action]["error"] for word, action in names.items()}
     for code, word, what, error in (
@@ -187,15 +243,31 @@ def allowed_all(trial: Trial) -> None:
     bundle = trial.bundle()
     bundle.capabilities("MKNOD")
     bundle.linux["devices"] = _local("any")
-    bundle.resources(devices=[{"allow": False, "access": "rwm"}, {"allow": True, "access": "rw"}, {"allow": False, "type": "b", "access": "rw"}])
+    bundle.resources(
+        devices=[
+            {"allow": False, "access": "rwm"},
+            {"allow": True, "access": "rw"},
+            {"allow": False, "type": "b", "access": "rw"},
+        ]
+    )
     bundle.mount("/tmp", "tmpfs", "tmpfs", "dev")
     words = ["open=rw:/dev/any", "mknod=c:60:9:/tmp/character"]
     found = {word: one["error"] for word, one in trial.report(bundle, *words)["actions"].items()}
-    trial.equal("config-linux.resources.devices.type", "opening any device, where all are allowed: error", "ENXIO", found[words[0]])
+    trial.equal(
+        "config-linux.resources.devices.type",
+        "opening any device, where all are allowed: error",
+        "ENXIO",
+        found[words[0]],
+    )
     other = trial.bundle()
     other.capabilities("MKNOD")
     other.linux["devices"] = _local("any")
     other.resources(devices=[{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "access": "m"}])
     found = {word: one["error"] for word, one in trial.report(other, *words)["actions"].items()}
-    trial.equal("config-linux.resources.devices.access", "opening a device whose node may be made: error", "EPERM", found[words[0]])
+    trial.equal(
+        "config-linux.resources.devices.access",
+        "opening a device whose node may be made: error",
+        "EPERM",
+        found[words[0]],
+    )
     trial.equal("config-linux.resources.devices.access", "making a node that may be made: error", "", found[words[1]])

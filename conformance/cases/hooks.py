@@ -66,10 +66,16 @@ class Log:
         raise CommandError(f"the hook {name} was not called")
 
 
-@case(*(f"runtime.lifecycle.{name}" for name in KINDS.values()), "config.hooks.order", "config.hooks.prestart.before-create-runtime",
-      "config.hooks.create-container.after-create-runtime", "config.hooks.start-container.when")  # fmt: skip
+@case(
+    *(f"runtime.lifecycle.{name}" for name in KINDS.values()),
+    "config.hooks.order",
+    "config.hooks.prestart.before-create-runtime",
+    "config.hooks.create-container.after-create-runtime",
+    "config.hooks.start-container.when",
+)
 def order(trial: Trial) -> None:
-    """Two hooks of each kind: all are called, in the order of the kinds and of the list, at the operation that they belong to."""
+    """Two hooks of each kind: all are called, in the order of the kinds and of the list, at the operation that they
+    belong to."""
     bundle = trial.bundle()
     log = Log(trial, bundle)
     for kind in KINDS:
@@ -98,7 +104,12 @@ def order(trial: Trial) -> None:
     met, found = before("prestart", "createRuntime")
     trial.check("config.hooks.prestart.before-create-runtime", met, "prestart hooks before createRuntime hooks", found)
     met, found = before("createRuntime", "createContainer")
-    trial.check("config.hooks.create-container.after-create-runtime", met, "createRuntime hooks before createContainer hooks", found)
+    trial.check(
+        "config.hooks.create-container.after-create-runtime",
+        met,
+        "createRuntime hooks before createContainer hooks",
+        found,
+    )
     early = [name for name in after_create if name.startswith("startContainer")]
     met, found = before("startContainer", "program")
     trial.check(
@@ -111,7 +122,8 @@ def order(trial: Trial) -> None:
 
 @case("config.hooks.prestart.when", "config.hooks.create-runtime.when", "config.hooks.create-container.when")
 def when_created(trial: Trial) -> None:
-    """prestart, createRuntime and createContainer hooks run within `create`, when the namespaces are there, before pivot_root."""
+    """prestart, createRuntime and createContainer hooks run within `create`, when the namespaces are there, before
+    pivot_root."""
     bundle = trial.bundle().args("pause")
     log = Log(trial, bundle)
     kinds = ("prestart", "createRuntime", "createContainer")
@@ -123,7 +135,9 @@ def when_created(trial: Trial) -> None:
     for kind in kinds:
         code = f"config.hooks.{KINDS[kind]}.when"
         if not names.count(kind):
-            trial.check(code, False, f"the {kind} hook has run when `create` returns", f"those that have: {', '.join(names)}")
+            trial.check(
+                code, False, f"the {kind} hook has run when `create` returns", f"those that have: {', '.join(names)}"
+            )
             continue
         facts = log.of(kind)
         seen = facts if kind == "createContainer" else facts.get("container", {})
@@ -222,7 +236,12 @@ def when_started(trial: Trial) -> None:
     )
     if names:
         command = (log.of("poststart").get("container", {}).get("cmdline") or "").split("\0")
-        trial.equal("config.hooks.poststart.when", "command line of the container's process, when the hook runs", ["/probe", "pause"], command[:2])
+        trial.equal(
+            "config.hooks.poststart.when",
+            "command line of the container's process, when the hook runs",
+            ["/probe", "pause"],
+            command[:2],
+        )
 
 
 @case("config.hooks.poststop.when", needs=("root",))
@@ -247,7 +266,12 @@ def when_deleted(trial: Trial) -> None:
     )
     if names:
         error = log.of("poststop")["actions"][f"stat={place}"]["error"]
-        trial.equal("config.hooks.poststop.when", "error of stat for the container's cgroup, when the hook runs", "ENOENT", error)
+        trial.equal(
+            "config.hooks.poststop.when",
+            "error of stat for the container's cgroup, when the hook runs",
+            "ENOENT",
+            error,
+        )
 
 
 STATUS = {
@@ -263,7 +287,8 @@ STATUS = {
 
 @case("config.hooks.state")
 def state(trial: Trial) -> None:
-    """Each hook gets the state on standard input: id, bundle, annotations, the status of that moment, a pid while there is one."""
+    """Each hook gets the state on standard input: id, bundle, annotations, the status of that moment, a pid while
+    there is one."""
     bundle = trial.bundle().args("pause")
     bundle.config["annotations"] = {"org.example.of-hooks": "yes"}
     log = Log(trial, bundle)
@@ -281,16 +306,27 @@ def state(trial: Trial) -> None:
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            trial.check("config.hooks.state", False, f"the state on standard input of the {kind} hook", f"{text[:200]!r}")
+            trial.check(
+                "config.hooks.state", False, f"the state on standard input of the {kind} hook", f"{text[:200]!r}"
+            )
             continue
         misfit = _misfits(document)
-        trial.check("config.hooks.state", not misfit, f"a state that fits the schema, for the {kind} hook", misfit or "it fits")
+        trial.check(
+            "config.hooks.state", not misfit, f"a state that fits the schema, for the {kind} hook", misfit or "it fits"
+        )
         if misfit:
             continue
         wanted = {"id": bundle.id, "status": STATUS[kind], "annotations": {"org.example.of-hooks": "yes"}}
-        trial.equal("config.hooks.state", f"state that the {kind} hook gets", wanted, {name: document.get(name) for name in wanted})
+        trial.equal(
+            "config.hooks.state",
+            f"state that the {kind} hook gets",
+            wanted,
+            {name: document.get(name) for name in wanted},
+        )
         same = os.path.realpath(document["bundle"]) == os.path.realpath(bundle.path)
-        trial.check("config.hooks.state", same, f"bundle for the {kind} hook: {bundle.path}", f"bundle: {document['bundle']}")
+        trial.check(
+            "config.hooks.state", same, f"bundle for the {kind} hook: {bundle.path}", f"bundle: {document['bundle']}"
+        )
         if kind in ("prestart", "createRuntime", "poststart"):
             trial.equal("config.hooks.state", f"pid for the {kind} hook", container.pid, document.get("pid"))
         if kind == "startContainer":
@@ -315,7 +351,15 @@ def arguments(trial: Trial) -> None:
             continue
         facts = log.of(kind)
         inside = kind == "startContainer"
-        words = ["/probe" if inside else str(trial.probe), "hook", "/shared/log" if inside else str(log.file), kind, "", "two words", "--option"]
+        words = [
+            "/probe" if inside else str(trial.probe),
+            "hook",
+            "/shared/log" if inside else str(log.file),
+            kind,
+            "",
+            "two words",
+            "--option",
+        ]
         trial.equal("config.hooks.args", f"arguments of the {kind} hook", words, facts["argv"])
         trial.equal("config.hooks.env", f"environment of the {kind} hook", sorted(wanted), sorted(facts["env"]))
 
@@ -325,7 +369,9 @@ def argv_zero(trial: Trial) -> None:
     """The first of args is argv[0] of the hook, whatever its path is."""
     bundle = trial.bundle().args("exit", "0")
     log = Log(trial, bundle)
-    bundle.config["hooks"] = {"createRuntime": [{"path": str(trial.probe), "args": ["another-name", "hook", str(log.file), "hook"]}]}
+    bundle.config["hooks"] = {
+        "createRuntime": [{"path": str(trial.probe), "args": ["another-name", "hook", str(log.file), "hook"]}]
+    }
     trial.create(bundle)
     trial.equal("config.hooks.args", "argv[0] of the hook", "another-name", log.of("hook")["argv"][0])
 
@@ -341,9 +387,13 @@ def timeout(trial: Trial) -> None:
     result = trial.attempt_create(bundle)
     took = time.monotonic() - begin
     trial.check("config.hooks.timeout", result.code > 0, "`create` reports an error", f"it ended with {result}")
-    trial.check("config.hooks.timeout", 0.9 < took < 5, "`create` ends after the timeout of 1 s", f"it took {took:.1f} s")
+    trial.check(
+        "config.hooks.timeout", 0.9 < took < 5, "`create` ends after the timeout of 1 s", f"it took {took:.1f} s"
+    )
     time.sleep(max(0, min(begin + 6.3 - time.monotonic(), 0.2)))
-    trial.check("config.hooks.timeout", "slept" not in log.names(), "the hook is ended", f"hooks: {', '.join(log.names())}")
+    trial.check(
+        "config.hooks.timeout", "slept" not in log.names(), "the hook is ended", f"hooks: {', '.join(log.names())}"
+    )
 
 
 def _failing(trial: Trial, kind: str) -> None:
@@ -367,7 +417,12 @@ def _failing(trial: Trial, kind: str) -> None:
     rest = _gone(trial, bundle)
     trial.check(code, not rest, "the container is destroyed", rest or "nothing is left")
     names = log.names()
-    trial.check(code, {"failing", "poststop"} <= set(names), "poststop hooks are called after the failing one", f"called: {', '.join(names)}")
+    trial.check(
+        code,
+        {"failing", "poststop"} <= set(names),
+        "poststop hooks are called after the failing one",
+        f"called: {', '.join(names)}",
+    )
 
 
 @case("runtime.lifecycle.prestart-fails")
@@ -396,7 +451,7 @@ def start_container_fails(trial: Trial) -> None:
 
 @case("runtime.lifecycle.poststart-fails")
 def poststart_fails(trial: Trial) -> None:
-    """A failing poststart hook makes `start` fail, the container is stopped and destroyed, poststop hooks are called."""
+    """A failing poststart hook makes `start` fail, the container is destroyed and poststop hooks are called."""
     _failing(trial, "poststart")
 
 

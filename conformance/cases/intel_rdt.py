@@ -57,14 +57,24 @@ def untouched(trial: Trial) -> None:
     before = sorted(os.listdir(top()))
     container = trial.create(trial.bundle().args("pause"))
     trial.equal(f"{CODE}untouched", "entries of resctrl", before, sorted(os.listdir(top())))
-    trial.check(f"{CODE}untouched", str(container.pid) in (top() / "tasks").read_text().split(), "the process is in the root's tasks", "it is not")
+    trial.check(
+        f"{CODE}untouched",
+        str(container.pid) in (top() / "tasks").read_text().split(),
+        "the process is in the root's tasks",
+        "it is not",
+    )
 
 
 @case(f"{CODE}default-clos", needs=NEEDS)
 def default_clos(trial: Trial) -> None:
     """closID / is the root."""
     container = trial.create(_bundle(trial, closID="/"))
-    trial.check(f"{CODE}default-clos", str(container.pid) in (top() / "tasks").read_text().split(), "the process is in the root's tasks", "it is not")
+    trial.check(
+        f"{CODE}default-clos",
+        str(container.pid) in (top() / "tasks").read_text().split(),
+        "the process is in the root's tasks",
+        "it is not",
+    )
 
 
 @case(f"{CODE}tasks", f"{CODE}directory-name", f"{CODE}directory-created", f"{CODE}removed", needs=NEEDS)
@@ -105,11 +115,21 @@ def existing_group(trial: Trial) -> None:
     """closID alone: the group must exist, the process is in it, and its schemata are left alone."""
     place = _clos(trial, made=False)
     result = trial.attempt_create(_bundle(trial, closID=place.name))
-    trial.check(f"{CODE}checked", result.code > 0, "`create` reports an error, for a group that does not exist", f"it ended with {result}")
+    trial.check(
+        f"{CODE}checked",
+        result.code > 0,
+        "`create` reports an error, for a group that does not exist",
+        f"it ended with {result}",
+    )
     place = _clos(trial, made=True)
     before = (place / "schemata").read_text()
     container = trial.create(_bundle(trial, closID=place.name))
-    trial.check(f"{CODE}assigned", str(container.pid) in (place / "tasks").read_text().split(), "the process in tasks", (place / "tasks").read_text())
+    trial.check(
+        f"{CODE}assigned",
+        str(container.pid) in (place / "tasks").read_text().split(),
+        "the process in tasks",
+        (place / "tasks").read_text(),
+    )
     trial.equal(f"{CODE}no-schema", "schemata", before, (place / "schemata").read_text())
 
 
@@ -122,7 +142,11 @@ def compared(trial: Trial) -> None:
     place = _clos(trial, made=True)
     head, _, mask = schema.partition("=")
     other = f"{head}={int(mask.split(';')[0], 16) >> 1:x}"
-    trial.refused(f"{CODE}compared", _bundle(trial, closID=place.name, l3CacheSchema=other), "a schema that is not that of the group")
+    trial.refused(
+        f"{CODE}compared",
+        _bundle(trial, closID=place.name, l3CacheSchema=other),
+        "a schema that is not that of the group",
+    )
 
 
 @case(f"{CODE}both-schemas", f"{CODE}one-schema", f"{CODE}schemata", needs=NEEDS)
@@ -177,11 +201,12 @@ def monitoring(trial: Trial) -> None:
 
 @case(f"{CODE}monitoring-fails", needs=NEEDS)
 def monitoring_fails(trial: Trial) -> None:
-    """A monitoring group that cannot be made, for its name is taken by one with other tasks, or there are no more, is an error."""
+    """A monitoring group that cannot be made, for its name is taken by one with other tasks, or there are no more, is
+    an error."""
     groups = top() / "mon_groups"
     if not groups.is_dir():
         trial.impossible("this machine's resctrl has no monitoring groups")
-    made = []
+    made: list[Path] = []
     try:
         while len(made) < 4096:
             place = groups / f"{trial.mark}-{len(made)}-full"
@@ -189,5 +214,8 @@ def monitoring_fails(trial: Trial) -> None:
             made.append(place)
     except OSError:
         pass
-    trial.afterwards(lambda: [place.rmdir() for place in made])
-    trial.refused(f"{CODE}monitoring-fails", _bundle(trial, closID="/", enableMonitoring=True), "a machine without further groups")
+    for place in made:
+        trial.afterwards(place.rmdir)
+    trial.refused(
+        f"{CODE}monitoring-fails", _bundle(trial, closID="/", enableMonitoring=True), "a machine without further groups"
+    )

@@ -80,7 +80,9 @@ def state_bundle_relative(trial: Trial) -> None:
     bundle = trial.bundle().args("pause")
     bundle.write()
     relative = os.path.relpath(bundle.path)
-    result = trial.attempt("create", "--bundle", relative, "--pid-file", str(trial.directory / f"{bundle.id}.pid"), bundle.id)
+    result = trial.attempt(
+        "create", "--bundle", relative, "--pid-file", str(trial.directory / f"{bundle.id}.pid"), bundle.id
+    )
     if not result.ok:
         raise CommandError(f"`create --bundle {relative}` failed with {result}")
     found = trial.created(bundle, result).state().get("bundle")
@@ -98,7 +100,9 @@ def state_status(trial: Trial) -> None:
     container.stop()
     trial.eventually(lambda: container.status() == "stopped", 3)
     seen.append(container.status())
-    trial.equal("runtime.state.status", "status after create, start and the end", ["created", "running", "stopped"], seen)
+    trial.equal(
+        "runtime.state.status", "status after create, start and the end", ["created", "running", "stopped"], seen
+    )
     trial.check(
         "runtime.state.status-additional",
         all(one in ("created", "running", "stopped") for one in seen),
@@ -137,8 +141,10 @@ def _misfits(state: dict[str, object]) -> str:
         if name not in state:
             return f"{name} is missing"
     for name, kind in STATE_TYPES.items():
-        if name in state and not (name == "annotations" and state[name] is None) and (
-            not isinstance(state[name], kind) or isinstance(state[name], bool)
+        if (
+            name in state
+            and not (name == "annotations" and state[name] is None)
+            and (not isinstance(state[name], kind) or isinstance(state[name], bool))
         ):
             return f"{name} is {state[name]!r}"
     if isinstance(state.get("pid"), int) and state["pid"] < 0:  # type: ignore[operator]
@@ -164,7 +170,9 @@ def state_schema(trial: Trial) -> None:
             container.stop()
         state = container.state()
         misfit = _misfits(state)
-        trial.check("runtime.state.schema", not misfit, f"a state that fits the schema, when {when}", misfit or "it fits")
+        trial.check(
+            "runtime.state.schema", not misfit, f"a state that fits the schema, when {when}", misfit or "it fits"
+        )
         trial.check(
             "runtime.state.returned",
             state.get("id") == container.id and state.get("status") == when,
@@ -180,9 +188,16 @@ def duplicate_id(trial: Trial) -> None:
     other = trial.bundle().args("touch", "/made")
     other.write()
     second = trial.attempt("create", "--bundle", str(other.path), first.id)
-    trial.check("runtime.create.unique-id", second.code > 0, "`create` with a taken id reports an error", f"it ended with {second}")
+    trial.check(
+        "runtime.create.unique-id",
+        second.code > 0,
+        "`create` with a taken id reports an error",
+        f"it ended with {second}",
+    )
     state = first.state()
-    same = state.get("pid") == first.pid and os.path.realpath(str(state.get("bundle"))) == os.path.realpath(first.bundle.path)
+    same = state.get("pid") == first.pid and os.path.realpath(str(state.get("bundle"))) == os.path.realpath(
+        first.bundle.path
+    )
     found = {name: state.get(name) for name in ("pid", "bundle", "status")}
     expected = f"the id belongs to the first container alone: pid {first.pid}, bundle {first.bundle.path}"
     trial.check("runtime.state.id-unique", same and second.code > 0, expected, found)
@@ -213,7 +228,13 @@ def invalid_id(trial: Trial) -> None:
         )
 
 
-@case("runtime.state.no-id", "runtime.create.no-arguments", "runtime.start.no-id", "runtime.kill.no-id", "runtime.delete.no-id")
+@case(
+    "runtime.state.no-id",
+    "runtime.create.no-arguments",
+    "runtime.start.no-id",
+    "runtime.kill.no-id",
+    "runtime.delete.no-id",
+)
 def no_id(trial: Trial) -> None:
     """Each operation without an id reports an error."""
     bundle = trial.bundle()
@@ -227,7 +248,12 @@ def no_id(trial: Trial) -> None:
         result = trial.attempt(operation)
         trial.check(code, result.code > 0, f"`{operation}` without an id reports an error", f"it ended with {result}")
     result = trial.attempt("create", "--bundle", str(bundle.path))
-    trial.check("runtime.create.no-arguments", result.code > 0, "`create` without an id reports an error", f"it ended with {result}")
+    trial.check(
+        "runtime.create.no-arguments",
+        result.code > 0,
+        "`create` without an id reports an error",
+        f"it ended with {result}",
+    )
 
 
 @case("runtime.create.no-arguments", "bundle.config.required", "bundle.config.name")
@@ -235,13 +261,28 @@ def no_bundle(trial: Trial) -> None:
     """A bundle that is missing, or has no file of the name config.json, is refused."""
     bundle = trial.bundle()
     missing = trial.attempt("create", "--bundle", str(trial.directory / "nothing"), bundle.id)
-    trial.check("runtime.create.no-arguments", missing.code > 0, "`create` without a bundle reports an error", f"it ended with {missing}")
+    trial.check(
+        "runtime.create.no-arguments",
+        missing.code > 0,
+        "`create` without a bundle reports an error",
+        f"it ended with {missing}",
+    )
     without = trial.attempt("create", "--bundle", str(bundle.path), bundle.id)
-    trial.check("bundle.config.required", without.code > 0, "`create` without config.json reports an error", f"it ended with {without}")
+    trial.check(
+        "bundle.config.required",
+        without.code > 0,
+        "`create` without config.json reports an error",
+        f"it ended with {without}",
+    )
     bundle.write()
     bundle.file.rename(bundle.path / "Config.json")
     other = trial.attempt("create", "--bundle", str(bundle.path), bundle.id)
-    trial.check("bundle.config.name", other.code > 0, "`create` with Config.json alone reports an error", f"it ended with {other}")
+    trial.check(
+        "bundle.config.name",
+        other.code > 0,
+        "`create` with Config.json alone reports an error",
+        f"it ended with {other}",
+    )
     (bundle.path / "Config.json").rename(bundle.file)
     container = trial.create(bundle)
     trial.check("bundle.config.name", container.alive(), "config.json is read", "a container was created")
@@ -251,18 +292,26 @@ def no_bundle(trial: Trial) -> None:
 def unknown_id(trial: Trial) -> None:
     """The state of a container that does not exist is an error."""
     result = trial.attempt("state", f"{trial.mark}-nobody")
-    trial.check("runtime.state.unknown-id", result.code > 0, "`state` of an unknown id reports an error", f"it ended with {result}")
+    trial.check(
+        "runtime.state.unknown-id",
+        result.code > 0,
+        "`state` of an unknown id reports an error",
+        f"it ended with {result}",
+    )
 
 
 @case("runtime.lifecycle.environment", "runtime.lifecycle.resources-at-create", "runtime.create.applied")
 def created_environment(trial: Trial) -> None:
-    """After `create`, before `start`, namespaces, mounts, root, host name and user namespace of the configuration are there."""
+    """After `create`, before `start`, namespaces, mounts, root, host name and user namespace of the configuration are
+    there."""
     bundle = trial.bundle().args("pause")
     bundle.mount("/made", "tmpfs", "tmpfs")
     container = trial.create(bundle)
     missing = []
     for kind in ("pid", "network", "ipc", "uts", "mount"):
-        if container.namespace(kind) == os.readlink(f"/proc/self/ns/{ {'mount': 'mnt', 'network': 'net'}.get(kind, kind) }"):
+        if container.namespace(kind) == os.readlink(
+            f"/proc/self/ns/{ {'mount': 'mnt', 'network': 'net'}.get(kind, kind) }"
+        ):
             missing.append(f"a {kind} namespace")
     points = [one.point for one in container.mounts()]
     if not any(point == "/made" or point.endswith("/rootfs/made") for point in points):
@@ -295,7 +344,9 @@ def program_at_start(trial: Trial) -> None:
     container.start()
     container.wait()
     ran = (bundle.rootfs / "ran").exists()
-    trial.check("runtime.lifecycle.run", ran, "the program has run after `start`", "it has run" if ran else "it has not run")
+    trial.check(
+        "runtime.lifecycle.run", ran, "the program has run after `start`", "it has run" if ran else "it has not run"
+    )
 
 
 @case("runtime.lifecycle.config-frozen")
@@ -349,7 +400,9 @@ def impossible_environment(trial: Trial) -> None:
         trial.check(code, not rest, expected, rest or "nothing is left")
     bundle.config["mounts"].remove(UNMOUNTABLE)
     again = trial.attempt_create(bundle)
-    trial.check("runtime.errors.no-trace", again.ok, "`create` with the same id succeeds afterwards", f"it ended with {again}")
+    trial.check(
+        "runtime.errors.no-trace", again.ok, "`create` with the same id succeeds afterwards", f"it ended with {again}"
+    )
     if again.ok:
         trial.created(bundle, again)
 
@@ -362,7 +415,12 @@ def start_twice(trial: Trial) -> None:
     ready = bundle.rootfs / "signals"
     trial.eventually(lambda: ready.exists() and "ready" in ready.read_text())
     second = container.attempt("start")
-    trial.check("runtime.start.not-created", second.code > 0, "`start` of a running container reports an error", f"it ended with {second}")
+    trial.check(
+        "runtime.start.not-created",
+        second.code > 0,
+        "`start` of a running container reports an error",
+        f"it ended with {second}",
+    )
     same = container.alive() and container.state().get("pid") == container.pid and ready.read_text() == "ready\n"
     trial.check(
         "runtime.start.not-created-no-effect",
@@ -373,7 +431,12 @@ def start_twice(trial: Trial) -> None:
     container.stop()
     ready.unlink()
     third = container.attempt("start")
-    trial.check("runtime.start.not-created", third.code > 0, "`start` of a stopped container reports an error", f"it ended with {third}")
+    trial.check(
+        "runtime.start.not-created",
+        third.code > 0,
+        "`start` of a stopped container reports an error",
+        f"it ended with {third}",
+    )
     trial.check(
         "runtime.start.not-created-no-effect",
         container.status() == "stopped" and not ready.exists(),
@@ -386,7 +449,12 @@ def start_twice(trial: Trial) -> None:
 def start_unknown(trial: Trial) -> None:
     """A container that does not exist cannot be started."""
     result = trial.attempt("start", f"{trial.mark}-nobody")
-    trial.check("runtime.start.not-created", result.code > 0, "`start` of an unknown id reports an error", f"it ended with {result}")
+    trial.check(
+        "runtime.start.not-created",
+        result.code > 0,
+        "`start` of an unknown id reports an error",
+        f"it ended with {result}",
+    )
 
 
 @case("runtime.start.no-process", "runtime.operations.supported")
@@ -399,9 +467,19 @@ def no_process(trial: Trial) -> None:
     if result.ok:
         container = trial.created(bundle, result)
         result = container.attempt("start")
-        trial.check("runtime.start.no-process", result.code > 0, "`start` without process reports an error", f"it ended with {result}")
+        trial.check(
+            "runtime.start.no-process",
+            result.code > 0,
+            "`start` without process reports an error",
+            f"it ended with {result}",
+        )
     else:
-        trial.check("runtime.start.no-process", result.code > 0, "an error, at `start` at the latest", f"`create` ended with {result}")
+        trial.check(
+            "runtime.start.no-process",
+            result.code > 0,
+            "an error, at `start` at the latest",
+            f"`create` ended with {result}",
+        )
 
 
 @case("runtime.kill.signal")
@@ -411,7 +489,13 @@ def kill_signals(trial: Trial) -> None:
     container = trial.started(bundle)
     log = bundle.rootfs / "signals"
     trial.eventually(lambda: log.exists() and "ready" in log.read_text())
-    for word, number in (("USR1", signal.SIGUSR1), ("SIGUSR2", signal.SIGUSR2), ("1", signal.SIGHUP), ("WINCH", signal.SIGWINCH), ("TERM", signal.SIGTERM)):
+    for word, number in (
+        ("USR1", signal.SIGUSR1),
+        ("SIGUSR2", signal.SIGUSR2),
+        ("1", signal.SIGHUP),
+        ("WINCH", signal.SIGWINCH),
+        ("TERM", signal.SIGTERM),
+    ):
         result = container.attempt("kill", word)
         came = trial.eventually(lambda n=number: str(int(n)) in log.read_text().split(), 3)  # type: ignore[misc]
         trial.check(
@@ -420,7 +504,10 @@ def kill_signals(trial: Trial) -> None:
             f"`kill {word}` sends signal {int(number)}",
             f"`kill` ended with {result}; the process has seen {log.read_text().split()[1:]}",
         )
-    expected = ["ready", *(str(int(n)) for n in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGWINCH, signal.SIGTERM))]
+    expected = [
+        "ready",
+        *(str(int(n)) for n in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGWINCH, signal.SIGTERM)),
+    ]
     trial.equal("runtime.kill.signal", "all signals that the process has seen", expected, log.read_text().split())
 
 
@@ -445,10 +532,25 @@ def kill_stopped(trial: Trial) -> None:
     container.wait()
     trial.eventually(lambda: container.status() == "stopped", 3)
     result = container.attempt("kill", "TERM")
-    trial.check("runtime.kill.not-running", result.code > 0, "`kill` of a stopped container reports an error", f"it ended with {result}")
-    trial.equal("runtime.kill.not-running-no-effect", "status after `kill` of a stopped container", "stopped", container.status())
+    trial.check(
+        "runtime.kill.not-running",
+        result.code > 0,
+        "`kill` of a stopped container reports an error",
+        f"it ended with {result}",
+    )
+    trial.equal(
+        "runtime.kill.not-running-no-effect",
+        "status after `kill` of a stopped container",
+        "stopped",
+        container.status(),
+    )
     unknown = trial.attempt("kill", f"{trial.mark}-nobody", "TERM")
-    trial.check("runtime.kill.not-running", unknown.code > 0, "`kill` of an unknown id reports an error", f"it ended with {unknown}")
+    trial.check(
+        "runtime.kill.not-running",
+        unknown.code > 0,
+        "`kill` of an unknown id reports an error",
+        f"it ended with {unknown}",
+    )
 
 
 @case("runtime.delete.not-stopped", "runtime.delete.not-stopped-no-effect")
@@ -457,7 +559,12 @@ def delete_running(trial: Trial) -> None:
     container = trial.started(trial.bundle().args("pause"))
     trial.eventually(lambda: "probe" in container.proc("comm"))
     result = container.attempt("delete")
-    trial.check("runtime.delete.not-stopped", result.code > 0, "`delete` of a running container reports an error", f"it ended with {result}")
+    trial.check(
+        "runtime.delete.not-stopped",
+        result.code > 0,
+        "`delete` of a running container reports an error",
+        f"it ended with {result}",
+    )
     lives = container.alive()
     status = container.status()
     trial.check(
@@ -473,7 +580,12 @@ def delete_created(trial: Trial) -> None:
     """A container that is created and not started cannot be deleted, and is unharmed."""
     container = trial.create(trial.bundle().args("pause"))
     result = container.attempt("delete")
-    trial.check("runtime.delete.not-stopped", result.code > 0, "`delete` of a created container reports an error", f"it ended with {result}")
+    trial.check(
+        "runtime.delete.not-stopped",
+        result.code > 0,
+        "`delete` of a created container reports an error",
+        f"it ended with {result}",
+    )
     lives = container.alive()
     status = container.status()
     trial.check(
@@ -488,7 +600,12 @@ def delete_created(trial: Trial) -> None:
 def delete_unknown(trial: Trial) -> None:
     """A container that does not exist cannot be deleted."""
     result = trial.attempt("delete", f"{trial.mark}-nobody")
-    trial.check("runtime.delete.not-stopped", result.code > 0, "`delete` of an unknown id reports an error", f"it ended with {result}")
+    trial.check(
+        "runtime.delete.not-stopped",
+        result.code > 0,
+        "`delete` of an unknown id reports an error",
+        f"it ended with {result}",
+    )
 
 
 def _leavings(container: Container, groups: list[Path]) -> str:
@@ -500,7 +617,8 @@ def _leavings(container: Container, groups: list[Path]) -> str:
 
 @case("runtime.delete.resources", "runtime.lifecycle.destroyed")
 def delete_leaves_nothing(trial: Trial) -> None:
-    """After `delete` the container, its cgroups, mounts and files of the runtime are gone, and its id can be used again."""
+    """After `delete` the container, its cgroups, mounts and files of the runtime are gone, and its id can be used
+    again."""
     bundle = trial.bundle().args("exit", "0")
     container = trial.create(bundle)
     groups = [] if trial.ordinary else [path for path in container.cgroups().values() if container.id in str(path)]
@@ -531,7 +649,12 @@ def delete_kills_the_rest(trial: Trial) -> None:
     result = container.attempt("delete")
 
     def processes() -> list[str]:
-        return [pid for group in groups if (group / "cgroup.procs").exists() for pid in (group / "cgroup.procs").read_text().split()]
+        return [
+            pid
+            for group in groups
+            if (group / "cgroup.procs").exists()
+            for pid in (group / "cgroup.procs").read_text().split()
+        ]
 
     trial.eventually(lambda: not processes(), 2)
     rest = f"processes {processes()} are left" if processes() else _leavings(container, groups)
@@ -572,7 +695,8 @@ def delete_foreign(trial: Trial) -> None:
 
 @case("runtime.warnings.continue")
 def warnings_do_not_stop(trial: Trial) -> None:
-    """What a runtime warns of does not stop it: a capability that no kernel has, a property that no specification has."""
+    """What a runtime warns of does not stop it: a capability that no kernel has, a property that no specification
+    has."""
     bundle = trial.bundle()
     for names in bundle.process["capabilities"].values():
         names.append("CAP_NO_SUCH_THING")

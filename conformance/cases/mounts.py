@@ -1,4 +1,5 @@
-"""Mounts and their options: config.md, mounts. Each option is tested by what the kernel says of the mount, and by its effect."""
+"""Mounts and their options: config.md, mounts. Each option is tested by what the kernel says of the mount, and by its
+effect."""
 
 from __future__ import annotations
 
@@ -119,16 +120,19 @@ RECURSIVE: dict[str, tuple[str, str, Test]] = {
     "rslave": ("shared", "a slave", lambda one: any(tag.startswith("master:") for tag in one.tags)),
     "runbindable": ("", "unbindable", lambda one: "unbindable" in one.tags),
 }
-"""Of a mount and those below it: what the source has, what mountinfo must say of each of them, and how that is tested."""
+"""Of a mount and those below it: what the source has, what mountinfo must say of each of them, and how that is
+tested."""
 
 MS = {
-    "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "nosymfollow": 256, "noatime": 1024, "nodiratime": 2048, "strictatime": 1 << 24,
+    "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "nosymfollow": 256, "noatime": 1024, "nodiratime": 2048,
+    "strictatime": 1 << 24,
 }  # fmt: skip
 """mount(2)"""
 
 
 def tree(trial: Trial, before: str = "") -> Path:
-    """A directory of the host that is a mount with another one below, each with a file, and with an option set for both."""
+    """A directory of the host that is a mount with another one below, each with a file, and with an option set for
+    both."""
     top = trial.directory / f"tree-{len(list(trial.directory.glob('tree-*')))}"
     top.mkdir()
     trial.mount("tmpfs", top, "tmpfs", MS.get(before, 0) & ~1)
@@ -170,7 +174,8 @@ for _name, (_before, _wanted, _test) in RECURSIVE.items():
 
 @case("config.mounts.option.slave", needs=("root",))
 def slave(trial: Trial) -> None:
-    """What is mounted on the host below a bind mount that is a slave is mounted in the container too, and not the other way."""
+    """What is mounted on the host below a bind mount that is a slave is mounted in the container too, and not the
+    other way."""
     top = tree(trial, "shared")
     (top / "later").mkdir()
     bundle = trial.bundle().args("pause")
@@ -179,10 +184,20 @@ def slave(trial: Trial) -> None:
     container = trial.started(bundle)
     one = [one for one in container.mounts() if one.point == "/mounted"]
     found = _flags(one[-1]) if one else "nothing is mounted there"
-    trial.check("config.mounts.option.slave", one and any(tag.startswith("master:") for tag in one[-1].tags), "for bind,slave: a slave", found)
+    trial.check(
+        "config.mounts.option.slave",
+        one and any(tag.startswith("master:") for tag in one[-1].tags),
+        "for bind,slave: a slave",
+        found,
+    )
     trial.mount("tmpfs", top / "later", "tmpfs")
     points = [one.point for one in container.mounts()]
-    trial.check("config.mounts.option.slave", "/mounted/later" in points, "a mount that is made on the host later is in the container", ", ".join(points))
+    trial.check(
+        "config.mounts.option.slave",
+        "/mounted/later" in points,
+        "a mount that is made on the host later is in the container",
+        ", ".join(points),
+    )
 
 
 @case("config.mounts.option.private", "config.mounts.option.rprivate", needs=("root",))
@@ -197,7 +212,12 @@ def private(trial: Trial) -> None:
         container = trial.started(bundle)
         trial.mount("tmpfs", top / "later", "tmpfs")
         points = [one.point for one in container.mounts() if one.point.startswith("/mounted")]
-        trial.check(f"config.mounts.option.{option}", "/mounted" in points and "/mounted/later" not in points, "the bind mount alone", ", ".join(points))
+        trial.check(
+            f"config.mounts.option.{option}",
+            "/mounted" in points and "/mounted/later" not in points,
+            "the bind mount alone",
+            ", ".join(points),
+        )
 
 
 @case("config.mounts.option.shared", "config.mounts.option.rshared", needs=("root",))
@@ -256,7 +276,12 @@ def bind_is_the_same(trial: Trial) -> None:
     bundle.bind(source, "/mounted", "bind")
     error = trial.report(bundle, "create=/mounted/made:text")["actions"]["create=/mounted/made:text"]["error"]
     there = (source / "made").exists() and (source / "made").read_text() == "text"
-    trial.check("config.mounts.option.bind", not error and there, "the file that the container makes is in the source", error or f"there: {there}")
+    trial.check(
+        "config.mounts.option.bind",
+        not error and there,
+        "the file that the container makes is in the source",
+        error or f"there: {there}",
+    )
 
 
 @case("config.mounts.option.remount", needs=("root",))
@@ -268,12 +293,18 @@ def remount(trial: Trial) -> None:
     facts = trial.report(bundle, "create=/mounted/made")
     here = [one for one in host.parse_mountinfo(facts["mountinfo"]) if one.point == "/mounted"]
     trial.equal("config.mounts.option.remount", "mounts on the path", 1, len(here))
-    trial.equal("config.mounts.option.remount", "error of creating a file", "EROFS", facts["actions"]["create=/mounted/made"]["error"])
+    trial.equal(
+        "config.mounts.option.remount",
+        "error of creating a file",
+        "EROFS",
+        facts["actions"]["create=/mounted/made"]["error"],
+    )
     trial.check("config.mounts.option.remount", "noexec" in here[-1].options, "noexec", _flags(here[-1]))
 
 
 def _effect(trial: Trial, *options: str, user: int = 0) -> Facts:
-    """What the probe can do with a directory that is bound with options: it has a device, programs, and a symlink in it."""
+    """What the probe can do with a directory that is bound with options: it has a device, programs, and a symlink in
+    it."""
     source = trial.directory / f"source-{'-'.join(options) or 'plain'}"
     source.mkdir()
     trial.mount("tmpfs", source, "tmpfs")
@@ -288,7 +319,13 @@ def _effect(trial: Trial, *options: str, user: int = 0) -> Facts:
     bundle.bind(source, "/mounted", "bind", *options)
     bundle.process["noNewPrivileges"] = False
     bundle.process["user"] = {"uid": user, "gid": user}
-    words = ["open=rw:/mounted/null", "exec=/mounted/program", "ids=/mounted/suid", "read=/mounted/link", "create=/mounted/made"]
+    words = [
+        "open=rw:/mounted/null",
+        "exec=/mounted/program",
+        "ids=/mounted/suid",
+        "read=/mounted/link",
+        "create=/mounted/made",
+    ]
     actions: Facts = trial.report(bundle, *words)["actions"]
     return {
         "device": actions[words[0]]["error"],
@@ -310,7 +347,12 @@ def restrictions_by_effect(trial: Trial) -> None:
     ):
         found = _effect(trial, name)
         trial.equal(f"config.mounts.option.{name}", f"{what} of a mount with {name}: error", error, found[what])
-    trial.equal("config.mounts.option.nosuid", "user of a set-user-ID program", ["1000"], _effect(trial, "nosuid", user=1000)["suid"])
+    trial.equal(
+        "config.mounts.option.nosuid",
+        "user of a set-user-ID program",
+        ["1000"],
+        _effect(trial, "nosuid", user=1000)["suid"],
+    )
 
 
 @case(*(f"config.mounts.option.{name}" for name in ("dev", "exec", "suid", "symfollow", "rw")), needs=("root",))
@@ -319,7 +361,12 @@ def permissions_by_effect(trial: Trial) -> None:
     found = _effect(trial, "nodev", "dev", "noexec", "exec", "nosymfollow", "symfollow", "ro", "rw")
     for name, what in (("dev", "device"), ("exec", "exec"), ("symfollow", "link"), ("rw", "create")):
         trial.equal(f"config.mounts.option.{name}", f"{what} of a mount with {name}: error", "", found[what])
-    trial.equal("config.mounts.option.suid", "user of a set-user-ID program", ["0"], _effect(trial, "nosuid", "suid", user=1000)["suid"])
+    trial.equal(
+        "config.mounts.option.suid",
+        "user of a set-user-ID program",
+        ["0"],
+        _effect(trial, "nosuid", "suid", user=1000)["suid"],
+    )
 
 
 def _access_times(trial: Trial, *options: str) -> Facts:
@@ -344,7 +391,12 @@ def access_times_by_effect(trial: Trial) -> None:
         for what, wanted in (("file", file), ("dir", directory)):
             values = [found[what].get("relative"), found[what].get("strict")]
             name = {"file": "a file", "dir": "a directory"}[what]
-            trial.equal(code, f"with {','.join(options)}, the access time of {name} changes when it is older, when it is newer than the last change", wanted, values)
+            trial.equal(
+                code,
+                f"with {','.join(options)}, reading {name} changes an access time that is older, one that is newer",
+                wanted,
+                values,
+            )
 
 
 @case("config.mounts.option.data")
@@ -355,7 +407,12 @@ def data(trial: Trial) -> None:
     facts = trial.report(bundle, "stat=/mounted")
     one = at(facts, "/mounted")
     trial.check("config.mounts.option.data", "size=192k" in one.super_options, "size=192k", _flags(one))
-    trial.equal("config.mounts.option.data", "mode of the root of the tmpfs", oct(0o710), oct(facts["actions"]["stat=/mounted"]["mode"]))
+    trial.equal(
+        "config.mounts.option.data",
+        "mode of the root of the tmpfs",
+        oct(0o710),
+        oct(facts["actions"]["stat=/mounted"]["mode"]),
+    )
 
 
 @case("config.mounts.option.data")
@@ -379,10 +436,25 @@ def order(trial: Trial) -> None:
     facts = trial.report(bundle, "stat=/first/second", "stat=/twice", "stat=/under", "stat=/under/deep")
     order = [one.point for one in host.parse_mountinfo(facts["mountinfo"])]
     mine = [point for point in order if point.startswith(("/first", "/twice", "/under"))]
-    trial.equal("config.mounts.order", "mounts, in the kernel's order", ["/first", "/first/second", "/twice", "/twice", "/under/deep", "/under"], mine)
-    sizes = {name: facts["actions"][f"stat={name}"].get("fs_size", 0) // 1024 for name in ("/first/second", "/twice", "/under")}
-    trial.equal("config.mounts.order", "KiB of what is to be seen", {"/first/second": 128, "/twice": 256, "/under": 320}, sizes)
-    trial.equal("config.mounts.order", "what a later mount covers: error", "ENOENT", facts["actions"]["stat=/under/deep"]["error"])
+    trial.equal(
+        "config.mounts.order",
+        "mounts, in the kernel's order",
+        ["/first", "/first/second", "/twice", "/twice", "/under/deep", "/under"],
+        mine,
+    )
+    sizes = {
+        name: facts["actions"][f"stat={name}"].get("fs_size", 0) // 1024
+        for name in ("/first/second", "/twice", "/under")
+    }
+    trial.equal(
+        "config.mounts.order", "KiB of what is to be seen", {"/first/second": 128, "/twice": 256, "/under": 320}, sizes
+    )
+    trial.equal(
+        "config.mounts.order",
+        "what a later mount covers: error",
+        "ENOENT",
+        facts["actions"]["stat=/under/deep"]["error"],
+    )
 
 
 @case("config.mounts.destination.relative")
@@ -392,12 +464,14 @@ def relative_destination(trial: Trial) -> None:
     bundle.mount("some/where", "tmpfs", "tmpfs")
     facts = trial.report(bundle)
     points = [one.point for one in host.parse_mountinfo(facts["mountinfo"])]
-    trial.check("config.mounts.destination.relative", "/some/where" in points, "a mount on /some/where", ", ".join(points))
+    trial.check(
+        "config.mounts.destination.relative", "/some/where" in points, "a mount on /some/where", ", ".join(points)
+    )
 
 
 @case("config.mounts.source.relative", "config.mounts.source.file", "config.mounts.destination.created")
 def sources(trial: Trial) -> None:
-    """A relative source is taken from the bundle; a file can be bound; what is not there to be mounted on is created."""
+    """A relative source is taken from the bundle; a file can be bound; what is to be mounted on is created."""
     bundle = trial.bundle()
     (bundle.path / "data").mkdir()
     (bundle.path / "data" / "file").write_text("of the bundle\n")
@@ -411,9 +485,15 @@ def sources(trial: Trial) -> None:
     found = facts["actions"]
     trial.equal("config.mounts.source.relative", "file of data/", "of the bundle\n", found[words[0]].get("content"))
     for place, word in (("a new path", words[1]), ("a file", words[2])):
-        trial.equal("config.mounts.source.file", f"what is bound on {place}", "of the bundle\n", found[word].get("content"))
-    trial.equal("config.mounts.destination.created", "the directory to mount on", "directory", found[words[3]].get("type"))
-    trial.equal("config.mounts.destination.created", "the file to mount on", "of the bundle\n", found[words[1]].get("content"))
+        trial.equal(
+            "config.mounts.source.file", f"what is bound on {place}", "of the bundle\n", found[word].get("content")
+        )
+    trial.equal(
+        "config.mounts.destination.created", "the directory to mount on", "directory", found[words[3]].get("type")
+    )
+    trial.equal(
+        "config.mounts.destination.created", "the file to mount on", "of the bundle\n", found[words[1]].get("content")
+    )
 
 
 @case("config.mounts.unmountable")
@@ -431,7 +511,13 @@ def types(trial: Trial) -> None:
     bundle.mount("/mounted", "tmpfs", "tmpfs")
     bundle.mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
     facts = trial.report(bundle)
-    for point, kind in (("/proc", "proc"), ("/mounted", "tmpfs"), ("/dev/mqueue", "mqueue"), ("/sys", "sysfs"), ("/dev/pts", "devpts")):
+    for point, kind in (
+        ("/proc", "proc"),
+        ("/mounted", "tmpfs"),
+        ("/dev/mqueue", "mqueue"),
+        ("/sys", "sysfs"),
+        ("/dev/pts", "devpts"),
+    ):
         trial.equal("config.mounts.type", f"file system on {point}", kind, at(facts, point).type)
 
 
@@ -442,12 +528,18 @@ def type_of_cgroup(trial: Trial) -> None:
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")
     facts = trial.report(bundle)
     mounts = host.parse_mountinfo(facts["mountinfo"])
-    kinds = sorted({one.type for one in mounts if one.point.startswith("/sys/fs/cgroup") and one.type.startswith("cgroup")})
+    kinds = sorted(
+        {one.type for one in mounts if one.point.startswith("/sys/fs/cgroup") and one.type.startswith("cgroup")}
+    )
     wanted = ["cgroup2"] if host.cgroups().version == "v2" else ["cgroup"]
-    trial.check("config.mounts.type", set(wanted) <= set(kinds), f"file systems below /sys/fs/cgroup: {wanted}", f"{kinds}")
+    trial.check(
+        "config.mounts.type", set(wanted) <= set(kinds), f"file systems below /sys/fs/cgroup: {wanted}", f"{kinds}"
+    )
 
 
-def _owners(trial: Trial, option: str, kind: str, mapping: tuple[int, int, int] | None, userns: bool) -> tuple[Bundle, Path]:
+def _owners(
+    trial: Trial, option: str, kind: str, mapping: tuple[int, int, int] | None, userns: bool
+) -> tuple[Bundle, Path]:
     top = tree(trial)
     bundle = trial.bundle()
     if userns:
@@ -484,7 +576,11 @@ def _idmap(option: str, kind: str) -> None:
                 trial.check(codes[3], "idmapped" in one.options, "idmapped in mountinfo", _flags(one))
                 trial.equal(codes[3], "owner of the file on the host", 0, (top / "file").stat().st_uid)
 
-    @case(f"config.mounts.option.{option}-default", needs=("root", "userns", "kernel:6.3"), name=f"option_{option}_default")
+    @case(
+        f"config.mounts.option.{option}-default",
+        needs=("root", "userns", "kernel:6.3"),
+        name=f"option_{option}_default",
+    )
     def default(trial: Trial) -> None:
         """Without mappings of its own the mount has those of the user namespace, or it is an error."""
         code = f"config.mounts.option.{option}-default"

@@ -105,7 +105,12 @@ def join_of_container(trial: Trial) -> None:
         bundle.namespace(kind, f"/proc/{first.pid}/ns/{FILES.get(kind, kind)}")
     second = trial.started(bundle)
     for kind in kinds:
-        trial.equal("config-linux.namespaces.path", f"{kind} namespace of the second", first.namespace(kind), second.namespace(kind))
+        trial.equal(
+            "config-linux.namespaces.path",
+            f"{kind} namespace of the second",
+            first.namespace(kind),
+            second.namespace(kind),
+        )
 
 
 @case("config-linux.namespaces.path.wrong-type", needs=("root",))
@@ -114,23 +119,42 @@ def path_of_another_type(trial: Trial) -> None:
     pid = trial.spawn("hold", "ni")
     plain = trial.directory / "plain"
     plain.write_text("")
-    for path, what in ((f"/proc/{pid}/ns/ipc", "an ipc namespace"), (str(plain), "a plain file"), ("/nowhere", "a path that does not exist")):
+    for path, what in (
+        (f"/proc/{pid}/ns/ipc", "an ipc namespace"),
+        (str(plain), "a plain file"),
+        ("/nowhere", "a path that does not exist"),
+    ):
         bundle = trial.bundle()
         bundle.namespace("network", path)
         trial.refused("config-linux.namespaces.path.wrong-type", bundle, f"{what} as the network namespace")
 
 
-@case("config-linux.namespaces.pid", "config-linux.namespaces.uts", "config-linux.namespaces.network", "config-linux.namespaces.ipc")
+@case(
+    "config-linux.namespaces.pid",
+    "config-linux.namespaces.uts",
+    "config-linux.namespaces.network",
+    "config-linux.namespaces.ipc",
+)
 def isolation(trial: Trial) -> None:
-    """By effect: the process has pid 1, a host name of its own, the loopback device alone, and no message queue of the host."""
+    """By effect: the process has pid 1, a host name of its own, the loopback device alone, and no message queue of
+    the host."""
     facts = trial.report(trial.bundle(), "read=/proc/sysvipc/msg", "read=/proc")
     trial.equal("config-linux.namespaces.pid", "pid of the process in the container", 1, facts["pid"])
     pids = sorted(name for name in facts["actions"]["read=/proc"].get("entries", []) if name.isdigit())
     trial.equal("config-linux.namespaces.pid", "processes in /proc of the container", ["1"], pids)
     trial.equal("config-linux.namespaces.uts", "host name", "conformance", facts["hostname"])
-    trial.check("config-linux.namespaces.uts", os.uname().nodename != "conformance", "the host's name is another", os.uname().nodename)
+    trial.check(
+        "config-linux.namespaces.uts",
+        os.uname().nodename != "conformance",
+        "the host's name is another",
+        os.uname().nodename,
+    )
     others = sorted(set(facts["interfaces"]) & set(os.listdir("/sys/class/net")) - {"lo"})
-    shared = [name for name in others if name not in ("tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6gre0")]
+    shared = [
+        name
+        for name in others
+        if name not in ("tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6gre0")
+    ]
     trial.equal("config-linux.namespaces.network", "network devices of the host in the container", [], shared)
     queues = facts["actions"]["read=/proc/sysvipc/msg"].get("content", "").splitlines()[1:]
     trial.equal("config-linux.namespaces.ipc", "message queues in the container", [], queues)
@@ -154,7 +178,12 @@ def mappings(trial: Trial) -> None:
     trial.equal("config-linux.mappings.gid", "gid_map", sorted(map(list, gids)), sorted(_rows(facts["gid_map"])))
 
 
-@case("config-linux.mappings.uid", "config-linux.mappings.gid", "config-linux.mappings.ownership", needs=("root", "userns"))
+@case(
+    "config-linux.mappings.uid",
+    "config-linux.mappings.gid",
+    "config-linux.mappings.ownership",
+    needs=("root", "userns"),
+)
 def mapped_files(trial: Trial) -> None:
     """What the container's root makes belongs to the mapped ids on the host; what was there keeps its owners."""
     bundle = trial.bundle()
@@ -172,9 +201,18 @@ def mapped_files(trial: Trial) -> None:
     made = (bundle.rootfs / "tmp" / "made").stat()
     trial.equal("config-linux.mappings.uid", "owner on the host of a file that user 5 made", 100005, made.st_uid)
     trial.equal("config-linux.mappings.gid", "group on the host of a file that group 6 made", 100006, made.st_gid)
-    for path, owner in ((bundle.rootfs, (100000, 100000)), (bundle.rootfs / "probe", (100000, 100000)), (other, (4321, 1234))):
+    for path, owner in (
+        (bundle.rootfs, (100000, 100000)),
+        (bundle.rootfs / "probe", (100000, 100000)),
+        (other, (4321, 1234)),
+    ):
         found = path.stat()
-        trial.equal("config-linux.mappings.ownership", f"owner on the host of {path.name}", list(owner), [found.st_uid, found.st_gid])
+        trial.equal(
+            "config-linux.mappings.ownership",
+            f"owner on the host of {path.name}",
+            list(owner),
+            [found.st_uid, found.st_gid],
+        )
 
 
 @case("config-linux.time-offsets.monotonic", "config-linux.time-offsets.boottime", needs=("namespace:time", "root"))

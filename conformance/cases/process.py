@@ -39,7 +39,9 @@ def env(trial: Trial) -> None:
     found = trial.report(bundle, environment={"OF_THE_CALLER": "1"})["env"]
     trial.equal("config.process.env", "environment", sorted(wanted), sorted(one for one in found if one in wanted))
     leaked = [one for one in found if one.startswith(("OF_THE_CALLER", "OCIRUN_CONFORMANCE"))]
-    trial.check("config.process.env", not leaked, "no variable of the caller of the runtime", f"of the caller: {leaked}")
+    trial.check(
+        "config.process.env", not leaked, "no variable of the caller of the runtime", f"of the caller: {leaked}"
+    )
 
 
 @case("config.process.args")
@@ -81,7 +83,9 @@ def args_not_found(trial: Trial) -> None:
         found = f"`start` ended with {result}, the process {'has ended' if ended else 'lives'}"
         trial.check("config.process.args.search", result.code > 0, "an error of `create` or `start`", found)
     else:
-        trial.check("config.process.args.search", True, "an error of `create` or `start`", f"`create` ended with {result}")
+        trial.check(
+            "config.process.args.search", True, "an error of `create` or `start`", f"`create` ended with {result}"
+        )
 
 
 @case("config.process.user.uid", "config.process.user.gid", "config.process.user.additional-gids", needs=("root",))
@@ -128,10 +132,17 @@ def no_new_privileges(trial: Trial) -> None:
         program.write_bytes(bundle.probe.read_bytes())
         program.chmod(0o4755)
         facts = trial.report(bundle, "ids=/suid")
-        trial.equal("config.process.no-new-privileges", f"NoNewPrivs where it is {value}", str(int(value)), status(facts, "NoNewPrivs"))
+        trial.equal(
+            "config.process.no-new-privileges",
+            f"NoNewPrivs where it is {value}",
+            str(int(value)),
+            status(facts, "NoNewPrivs"),
+        )
         effective = facts["actions"]["ids=/suid"]["ids"].split()[0]
         wanted = "1000" if value else "0"
-        trial.equal("config.process.no-new-privileges", f"user of a set-user-ID program where it is {value}", wanted, effective)
+        trial.equal(
+            "config.process.no-new-privileges", f"user of a set-user-ID program where it is {value}", wanted, effective
+        )
 
 
 @case("config.process.oom-score-adj", needs=("root",))
@@ -140,7 +151,9 @@ def oom_score_adj(trial: Trial) -> None:
     for value in (100, 777):
         bundle = trial.bundle()
         bundle.process["oomScoreAdj"] = value
-        trial.equal("config.process.oom-score-adj", "oom_score_adj", str(value), trial.report(bundle)["oom_score_adj"].strip())
+        trial.equal(
+            "config.process.oom-score-adj", "oom_score_adj", str(value), trial.report(bundle)["oom_score_adj"].strip()
+        )
 
 
 @case("config.process.oom-score-adj.unset", needs=("root", "tool:sh"))
@@ -175,7 +188,12 @@ def scheduler_ordinary(trial: Trial) -> None:
         found = _scheduler(trial, policy=policy, nice=nice)
         trial.equal("config.process.scheduler.policy", "policy", POLICIES[policy], found["policy"])
         trial.equal("config.process.scheduler.nice", f"nice value with {policy}", nice, found["nice"])
-    trial.equal("config.process.scheduler.policy", "policy", POLICIES["SCHED_IDLE"], _scheduler(trial, policy="SCHED_IDLE")["policy"])
+    trial.equal(
+        "config.process.scheduler.policy",
+        "policy",
+        POLICIES["SCHED_IDLE"],
+        _scheduler(trial, policy="SCHED_IDLE")["policy"],
+    )
 
 
 @case("config.process.scheduler.policy", "config.process.scheduler.priority", needs=("root", "capability:sys_nice"))
@@ -213,7 +231,12 @@ def io_priority(trial: Trial) -> None:
         bundle = trial.bundle()
         bundle.process["ioPriority"] = {"class": name, "priority": priority}
         found = trial.report(bundle)["ioprio"]
-        trial.equal("config.process.io-priority", f"class and priority with {name}", [CLASSES[name], priority], [found >> 13, found & 0x1FFF])
+        trial.equal(
+            "config.process.io-priority",
+            f"class and priority with {name}",
+            [CLASSES[name], priority],
+            [found >> 13, found & 0x1FFF],
+        )
 
 
 def _exec(trial: Trial, **affinity: str) -> Facts:
@@ -296,7 +319,14 @@ def personality(trial: Trial) -> None:
         trial.equal("config-linux.personality.domain", f"domain with {domain}", value, found)
 
 
-MODES = {"MPOL_DEFAULT": 0, "MPOL_PREFERRED": 1, "MPOL_BIND": 2, "MPOL_INTERLEAVE": 3, "MPOL_LOCAL": 4, "MPOL_PREFERRED_MANY": 5}
+MODES = {
+    "MPOL_DEFAULT": 0,
+    "MPOL_PREFERRED": 1,
+    "MPOL_BIND": 2,
+    "MPOL_INTERLEAVE": 3,
+    "MPOL_LOCAL": 4,
+    "MPOL_PREFERRED_MANY": 5,
+}
 
 
 def _policy(trial: Trial, **wanted: object) -> Facts:
@@ -314,26 +344,43 @@ def memory_policy(trial: Trial) -> None:
         found = _policy(trial, mode=mode, nodes="0")
         trial.equal("config-linux.memory-policy.mode", "mode", MODES[mode], found.get("mode"))
         trial.equal("config-linux.memory-policy.nodes", f"nodes with {mode}", 1, found.get("nodes"))
-    trial.equal("config-linux.memory-policy.mode", "mode", MODES["MPOL_LOCAL"], _policy(trial, mode="MPOL_LOCAL").get("mode"))
+    trial.equal(
+        "config-linux.memory-policy.mode", "mode", MODES["MPOL_LOCAL"], _policy(trial, mode="MPOL_LOCAL").get("mode")
+    )
 
 
 @case("config-linux.memory-policy.flags", needs=("path:/sys/devices/system/node",))
 def memory_policy_flags(trial: Trial) -> None:
     """The NUMA policy has the flags of the configuration."""
     found = _policy(trial, mode="MPOL_BIND", nodes="0", flags=["MPOL_F_STATIC_NODES"])
-    trial.equal("config-linux.memory-policy.flags", "mode and flags", [MODES["MPOL_BIND"], 1 << 15], [found.get("mode"), found.get("flags")])
+    trial.equal(
+        "config-linux.memory-policy.flags",
+        "mode and flags",
+        [MODES["MPOL_BIND"], 1 << 15],
+        [found.get("mode"), found.get("flags")],
+    )
 
 
 @case("config.annotations", "config.annotations.unknown")
-def annotations(trial: Trial) -> None:
+def annotations_of_state(trial: Trial) -> None:
     """Annotations are in the state as they were given, and unknown ones are no error."""
     bundle = trial.bundle().args("pause")
-    given = {"org.example.one": "1", "org.example.empty": "", "org.opencontainers.image.os": "linux", "org.example.é": "ü"}
+    given = {
+        "org.example.one": "1",
+        "org.example.empty": "",
+        "org.opencontainers.image.os": "linux",
+        "org.example.é": "ü",
+    }
     bundle.config["annotations"] = given
     result = trial.attempt_create(bundle)
     trial.check("config.annotations.unknown", result.ok, "`create` succeeds", f"it ended with {result}")
     if result.ok:
-        trial.equal("config.annotations", "annotations of the state", given, trial.created(bundle, result).state().get("annotations"))
+        trial.equal(
+            "config.annotations",
+            "annotations of the state",
+            given,
+            trial.created(bundle, result).state().get("annotations"),
+        )
 
 
 @case("config.extensibility.unknown")
@@ -342,7 +389,13 @@ def unknown_properties(trial: Trial) -> None:
     bundle = trial.bundle()
     unknown = {"org.example.unknown": {"anything": [1, None, "x"]}}
     bundle.config.update(unknown)
-    for part in (bundle.process, bundle.process["user"], bundle.linux, bundle.config["root"], bundle.config["mounts"][0]):
+    for part in (
+        bundle.process,
+        bundle.process["user"],
+        bundle.linux,
+        bundle.config["root"],
+        bundle.config["mounts"][0],
+    ):
         part.update(unknown)
     bundle.linux["namespaces"][0].update(unknown)
     if not trial.ordinary:
@@ -353,12 +406,18 @@ def unknown_properties(trial: Trial) -> None:
         container = trial.created(bundle, result)
         container.start()
         container.wait()
-        trial.equal("config.extensibility.unknown", "host name in the container", "conformance", trial.facts(container)["hostname"])
+        trial.equal(
+            "config.extensibility.unknown",
+            "host name in the container",
+            "conformance",
+            trial.facts(container)["hostname"],
+        )
 
 
 @case("config.root.path", "config.root.readonly")
 def root(trial: Trial) -> None:
-    """The root is the directory of root.path, relative to the bundle or absolute; it is read-only where that is asked for."""
+    """The root is the directory of root.path, relative to the bundle or absolute; it is read-only where that is asked
+    for."""
     for readonly in (False, True):
         for absolute in (False, True):
             bundle = trial.bundle()

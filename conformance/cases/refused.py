@@ -63,7 +63,9 @@ def _mount(**entry: Any) -> Change:
 
 def _device(**change: Any) -> Change:
     device = {"path": "/dev/made", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 0, "gid": 0} | change
-    return lambda bundle: bundle.linux.update(devices=[{key: value for key, value in device.items() if value is not None}])
+    return lambda bundle: bundle.linux.update(
+        devices=[{key: value for key, value in device.items() if value is not None}]
+    )
 
 
 def _resources(**values: Any) -> Change:
@@ -99,6 +101,14 @@ def _namespace(**entry: Any) -> Change:
     return lambda bundle: bundle.linux["namespaces"].append(entry)
 
 
+def _time_offsets(offsets: dict[str, Any]) -> Change:
+    def change(bundle: Bundle) -> None:
+        bundle.namespace("time")
+        bundle.linux["timeOffsets"] = offsets
+
+    return change
+
+
 def _mount_mapping(name: str) -> Change:
     def change(bundle: Bundle) -> None:
         bundle.bind(bundle.path, "/mounted", "bind", "idmap")
@@ -116,7 +126,10 @@ def _rlimit(missing: str) -> Change:
 
 INVALID: tuple[tuple[str, str, Change], ...] = (
     ("config.oci-version.required", "no ociVersion", _drop("ociVersion")),
-    *(("config.oci-version.semver", f"ociVersion {text!r}", _set("ociVersion", text)) for text in ("1.0", "one", "v1.0.0", "1.0.0.0", "")),
+    *(
+        ("config.oci-version.semver", f"ociVersion {text!r}", _set("ociVersion", text))
+        for text in ("1.0", "one", "v1.0.0", "1.0.0.0", "")
+    ),
     ("config.root.required", "no root", _drop("root")),
     ("config.root.path.required", "no root.path", _drop("root.path")),
     ("config.root.path.directory", "a root.path that does not exist", _set("root.path", "nowhere")),
@@ -131,55 +144,151 @@ INVALID: tuple[tuple[str, str, Change], ...] = (
     ("config.process.rlimits.type.required", "an rlimit without type", _rlimit("type")),
     ("config.process.rlimits.soft.required", "an rlimit without soft", _rlimit("soft")),
     ("config.process.rlimits.hard.required", "an rlimit without hard", _rlimit("hard")),
-    ("config.process.rlimits.type.unknown", "an rlimit of an unknown type", _set("process.rlimits", [RLIMIT | {"type": "RLIMIT_NO_SUCH"}])),
-    ("config.process.rlimits.duplicate", "two rlimits of a type", _set("process.rlimits", [RLIMIT, RLIMIT | {"soft": 50}])),
+    (
+        "config.process.rlimits.type.unknown",
+        "an rlimit of an unknown type",
+        _set("process.rlimits", [RLIMIT | {"type": "RLIMIT_NO_SUCH"}]),
+    ),
+    (
+        "config.process.rlimits.duplicate",
+        "two rlimits of a type",
+        _set("process.rlimits", [RLIMIT, RLIMIT | {"soft": 50}]),
+    ),
     ("config.process.scheduler.policy.required", "a scheduler without policy", _set("process.scheduler", {"nice": 1})),
-    ("config.process.scheduler.policy.unknown", "an unknown scheduling policy", _set("process.scheduler", {"policy": "SCHED_NO_SUCH"})),
-    ("config.process.io-priority.class.required", "an ioPriority without class", _set("process.ioPriority", {"priority": 4})),
-    ("config.process.io-priority.priority.required", "an ioPriority without priority", _set("process.ioPriority", {"class": "IOPRIO_CLASS_BE"})),
-    ("config.process.io-priority.class.unknown", "an unknown I/O class", _set("process.ioPriority", {"class": "IOPRIO_CLASS_NO", "priority": 4})),
+    (
+        "config.process.scheduler.policy.unknown",
+        "an unknown scheduling policy",
+        _set("process.scheduler", {"policy": "SCHED_NO_SUCH"}),
+    ),
+    (
+        "config.process.io-priority.class.required",
+        "an ioPriority without class",
+        _set("process.ioPriority", {"priority": 4}),
+    ),
+    (
+        "config.process.io-priority.priority.required",
+        "an ioPriority without priority",
+        _set("process.ioPriority", {"class": "IOPRIO_CLASS_BE"}),
+    ),
+    (
+        "config.process.io-priority.class.unknown",
+        "an unknown I/O class",
+        _set("process.ioPriority", {"class": "IOPRIO_CLASS_NO", "priority": 4}),
+    ),
     ("config.process.user.uid.required", "a user without uid", _drop("process.user.uid")),
     ("config.process.user.gid.required", "a user without gid", _drop("process.user.gid")),
     ("config.hooks.path.required", "a hook without path", _set("hooks.createRuntime", [{"args": ["true"]}])),
     ("config.hooks.path.absolute", "a hook with a relative path", _set("hooks.createRuntime", [{"path": "probe"}])),
     *(
-        ("config.hooks.timeout.positive", f"a hook with the timeout {value}", lambda b, v=value: b.hook("poststop", str(b.probe), "exit", "0", timeout=v))
+        (
+            "config.hooks.timeout.positive",
+            f"a hook with the timeout {value}",
+            lambda b, v=value: b.hook("poststop", str(b.probe), "exit", "0", timeout=v),
+        )
         for value in (0, -1)
     ),
     ("config.annotations.map", "annotations that are a list", _set("annotations", ["a"])),
     ("config.annotations.empty-key", "an annotation with an empty key", _set("annotations", {"": "value"})),
-    ("config.annotations.values-strings", "an annotation that is a number", _set("annotations", {"org.example.one": 1})),
+    (
+        "config.annotations.values-strings",
+        "an annotation that is a number",
+        _set("annotations", {"org.example.one": 1}),
+    ),
     ("config-linux.namespaces.type.required", "a namespace without type", _namespace(path="/proc/self/ns/net")),
-    ("config-linux.namespaces.path.absolute", "a relative path of a namespace", lambda b: b.namespace("network", "proc/self/ns/net")),
+    (
+        "config-linux.namespaces.path.absolute",
+        "a relative path of a namespace",
+        lambda b: b.namespace("network", "proc/self/ns/net"),
+    ),
     ("config-linux.namespaces.duplicate", "two namespaces of a type", _namespace(type="mount")),
     ("config-linux.namespaces.type.unknown", "an unknown type of namespace", _namespace(type="no-such")),
     ("config-linux.mappings.container-id.required", "a mapping without containerID", _mapping("containerID")),
     ("config-linux.mappings.host-id.required", "a mapping without hostID", _mapping("hostID")),
     ("config-linux.mappings.size.required", "a mapping without size", _mapping("size")),
-    ("config-linux.time-offsets.unknown", "the offset of an unknown clock", lambda b: (b.namespace("time"), b.linux.update(timeOffsets={"realtime": {"secs": 1}}))),
+    (
+        "config-linux.time-offsets.unknown",
+        "the offset of an unknown clock",
+        _time_offsets({"realtime": {"secs": 1}}),
+    ),
     ("config-linux.devices.type.required", "a device without type", _device(type=None)),
     ("config-linux.devices.path.required", "a device without path", _device(path=None)),
     ("config-linux.devices.major-minor.required", "a device without numbers", _device(major=None, minor=None)),
     ("config-linux.devices.major-minor.required", "a device without minor number", _device(minor=None)),
     ("config-linux.devices.type.unknown", "an unknown type of device", _device(type="z")),
-    ("config-linux.resources.devices.allow.required", "a rule about devices without allow", _resources(devices=[{"access": "rwm"}])),
-    ("config-linux.resources.block-io.major-minor.required", "a weight of a device without numbers", _resources(blockIO={"weightDevice": [{"weight": 100}]})),
-    ("config-linux.resources.block-io.major-minor.required", "a rate of a device without minor number", _resources(blockIO={"throttleReadBpsDevice": [{"major": 8, "rate": 1000}]})),
-    ("config-linux.resources.block-io.weight-device.empty", "a device without a weight", _resources(blockIO={"weightDevice": [{"major": 8, "minor": 0}]})),
-    ("config-linux.resources.block-io.rate.required", "bytes without rate", _resources(blockIO={"throttleReadBpsDevice": [{"major": 8, "minor": 0}]})),
-    ("config-linux.resources.block-io.rate-iops.required", "operations without rate", _resources(blockIO={"throttleWriteIOPSDevice": [{"major": 8, "minor": 0}]})),
-    ("config-linux.resources.hugepage-limits.page-size.required", "a limit of huge pages without pageSize", _resources(hugepageLimits=[{"limit": 0}])),
-    ("config-linux.resources.hugepage-limits.limit.required", "a size of huge pages without limit", _resources(hugepageLimits=[{"pageSize": "2MB"}])),
-    ("config-linux.resources.network.name.required", "a priority without name", _resources(network={"priorities": [{"priority": 5}]})),
-    ("config-linux.resources.network.priority.required", "a device without priority", _resources(network={"priorities": [{"name": "lo"}]})),
+    (
+        "config-linux.resources.devices.allow.required",
+        "a rule about devices without allow",
+        _resources(devices=[{"access": "rwm"}]),
+    ),
+    (
+        "config-linux.resources.block-io.major-minor.required",
+        "a weight of a device without numbers",
+        _resources(blockIO={"weightDevice": [{"weight": 100}]}),
+    ),
+    (
+        "config-linux.resources.block-io.major-minor.required",
+        "a rate of a device without minor number",
+        _resources(blockIO={"throttleReadBpsDevice": [{"major": 8, "rate": 1000}]}),
+    ),
+    (
+        "config-linux.resources.block-io.weight-device.empty",
+        "a device without a weight",
+        _resources(blockIO={"weightDevice": [{"major": 8, "minor": 0}]}),
+    ),
+    (
+        "config-linux.resources.block-io.rate.required",
+        "bytes without rate",
+        _resources(blockIO={"throttleReadBpsDevice": [{"major": 8, "minor": 0}]}),
+    ),
+    (
+        "config-linux.resources.block-io.rate-iops.required",
+        "operations without rate",
+        _resources(blockIO={"throttleWriteIOPSDevice": [{"major": 8, "minor": 0}]}),
+    ),
+    (
+        "config-linux.resources.hugepage-limits.page-size.required",
+        "a limit of huge pages without pageSize",
+        _resources(hugepageLimits=[{"limit": 0}]),
+    ),
+    (
+        "config-linux.resources.hugepage-limits.limit.required",
+        "a size of huge pages without limit",
+        _resources(hugepageLimits=[{"pageSize": "2MB"}]),
+    ),
+    (
+        "config-linux.resources.network.name.required",
+        "a priority without name",
+        _resources(network={"priorities": [{"priority": 5}]}),
+    ),
+    (
+        "config-linux.resources.network.priority.required",
+        "a device without priority",
+        _resources(network={"priorities": [{"name": "lo"}]}),
+    ),
     ("config-linux.resources.rdma.empty", "an RDMA device without a limit", _resources(rdma={"mlx5_1": {}})),
-    ("config-linux.memory-policy.mode.required", "a memoryPolicy without mode", _set("linux.memoryPolicy", {"nodes": "0"})),
-    ("config-linux.memory-policy.mode.unknown", "an unknown memory policy", _set("linux.memoryPolicy", {"mode": "MPOL_NO_SUCH", "nodes": "0"})),
+    (
+        "config-linux.memory-policy.mode.required",
+        "a memoryPolicy without mode",
+        _set("linux.memoryPolicy", {"nodes": "0"}),
+    ),
+    (
+        "config-linux.memory-policy.mode.unknown",
+        "an unknown memory policy",
+        _set("linux.memoryPolicy", {"mode": "MPOL_NO_SUCH", "nodes": "0"}),
+    ),
     ("config-linux.seccomp.default-action.required", "seccomp without defaultAction", _seccomp(defaultAction=None)),
     ("config-linux.seccomp.errno-ret.action", "errnoRet of SCMP_ACT_KILL", _rule(action="SCMP_ACT_KILL", errnoRet=5)),
     ("config-linux.seccomp.errno-ret.action", "defaultErrnoRet of SCMP_ACT_ALLOW", _seccomp(defaultErrnoRet=5)),
-    ("config-linux.seccomp.flags.unknown", "an unknown flag of a filter", _seccomp(flags=["SECCOMP_FILTER_FLAG_NO_SUCH"])),
-    ("config-linux.seccomp.listener.metadata-alone", "listenerMetadata without listenerPath", _seccomp(listenerMetadata="x")),
+    (
+        "config-linux.seccomp.flags.unknown",
+        "an unknown flag of a filter",
+        _seccomp(flags=["SECCOMP_FILTER_FLAG_NO_SUCH"]),
+    ),
+    (
+        "config-linux.seccomp.listener.metadata-alone",
+        "listenerMetadata without listenerPath",
+        _seccomp(listenerMetadata="x"),
+    ),
     ("config-linux.seccomp.syscalls.names.required", "a rule without names", _rule(names=None)),
     ("config-linux.seccomp.syscalls.names.empty", "a rule with an empty list of names", _rule(names=[])),
     ("config-linux.seccomp.syscalls.action.required", "a rule without action", _rule(action=None)),
@@ -188,13 +297,25 @@ INVALID: tuple[tuple[str, str, Change], ...] = (
     ("config-linux.seccomp.args.op.required", "an argument without op", _argument(op=None)),
     ("config-linux.seccomp.action.unknown", "an unknown action", _rule(action="SCMP_ACT_NO_SUCH")),
     ("config-linux.seccomp.op.unknown", "an unknown operator", _argument(op="SCMP_CMP_NO_SUCH")),
-    ("config-linux.seccomp.architectures.unknown", "an unknown architecture", _seccomp(architectures=[NATIVE, "SCMP_ARCH_NO_SUCH"])),
+    (
+        "config-linux.seccomp.architectures.unknown",
+        "an unknown architecture",
+        _seccomp(architectures=[NATIVE, "SCMP_ARCH_NO_SUCH"]),
+    ),
     ("config-linux.rootfs-propagation.unknown", "an unknown propagation", _set("linux.rootfsPropagation", "no-such")),
     ("config-linux.masked-paths.absolute", "a relative masked path", _set("linux.maskedPaths", ["proc/kcore"])),
     ("config-linux.readonly-paths.absolute", "a relative read-only path", _set("linux.readonlyPaths", ["proc/sys"])),
     ("config-linux.personality.domain.required", "a personality without domain", _set("linux.personality", {})),
-    ("config-linux.personality.domain.unknown", "an unknown execution domain", _set("linux.personality", {"domain": "NO_SUCH"})),
-    ("config-linux.personality.flags", "a flag of the personality", _set("linux.personality", {"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]})),
+    (
+        "config-linux.personality.domain.unknown",
+        "an unknown execution domain",
+        _set("linux.personality", {"domain": "NO_SUCH"}),
+    ),
+    (
+        "config-linux.personality.flags",
+        "a flag of the personality",
+        _set("linux.personality", {"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}),
+    ),
     ("config.valid-values.error", "a string in the place of a number", _set("process.user.uid", "0")),
     ("config.valid-values.error", "a number in the place of a string", _set("hostname", 5)),
     ("config.valid-values.error", "an object in the place of a list", _set("mounts", {})),
@@ -204,7 +325,12 @@ INVALID: tuple[tuple[str, str, Change], ...] = (
 )
 """Codes, what is wrong, and the change of a valid configuration that makes it so."""
 
-TAKES_ROOT = ("config-linux.resources.", "config-linux.devices.", "config.mounts.uid-mappings", "config.mounts.gid-mappings")
+TAKES_ROOT = (
+    "config-linux.resources.",
+    "config-linux.devices.",
+    "config.mounts.uid-mappings",
+    "config.mounts.gid-mappings",
+)
 
 
 def _invalid(code: str, changes: list[tuple[str, Change]]) -> None:
@@ -255,7 +381,12 @@ def console_size(trial: Trial) -> None:
         bundle.process["terminal"] = True
         bundle.process["consoleSize"] = {given: 40}
         result = trial.attempt_create(bundle, "--console-socket", console.path)
-        trial.check(code, result.code > 0, f"`create` reports an error, for a consoleSize without {missing}", f"it ended with {result}")
+        trial.check(
+            code,
+            result.code > 0,
+            f"`create` reports an error, for a consoleSize without {missing}",
+            f"it ended with {result}",
+        )
         if result.ok:
             trial.created(bundle, result)
 

@@ -8,9 +8,9 @@ from ..engine import Trial
 from . import case
 
 TYPES = (
-    "RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_LOCKS", "RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE", "RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_RSS", "RLIMIT_RTPRIO", "RLIMIT_RTTIME", "RLIMIT_SIGPENDING",
-    "RLIMIT_STACK",
+    "RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_LOCKS", "RLIMIT_MEMLOCK",
+    "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_RSS", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+    "RLIMIT_SIGPENDING", "RLIMIT_STACK",
 )  # fmt: skip
 """getrlimit(2)"""
 
@@ -34,7 +34,12 @@ def every_type(trial: Trial) -> None:
     for number, name in enumerate(TYPES):
         hard = _hard(name)
         # Large enough for a program to run, and different for each.
-        high = min(hard, (1 << 33) + number if name in ("RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_FSIZE") else 900 + number)
+        high = min(
+            hard,
+            (1 << 33) + number
+            if name in ("RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_FSIZE")
+            else 900 + number,
+        )
         wanted[name] = [high - min(high, 1 + number), high]
     bundle.process["rlimits"] = [{"type": name, "soft": soft, "hard": hard} for name, (soft, hard) in wanted.items()]
     found = trial.report(bundle)["rlimits"]
@@ -46,7 +51,9 @@ def every_type(trial: Trial) -> None:
         "all are set" if not missing else f"not set as asked for: {', '.join(missing)}",
     )
     for place, code in ((0, "config.process.rlimits.soft"), (1, "config.process.rlimits.hard")):
-        trial.equal(code, "limits", {name: pair[place] for name, pair in wanted.items()}, {n: found[n][place] for n in wanted})
+        trial.equal(
+            code, "limits", {name: pair[place] for name, pair in wanted.items()}, {n: found[n][place] for n in wanted}
+        )
 
 
 @case("config.process.rlimits.soft", "config.process.rlimits.hard")
@@ -71,4 +78,9 @@ def enforced(trial: Trial) -> None:
     code = container.wait(25)
     if code is None:
         trial.impossible("the container's process is not the suite's to wait for")
-    trial.check("config.process.rlimits.soft", code in (-24, -9), "a process with 1 s of RLIMIT_CPU is ended by SIGXCPU or SIGKILL", f"it ended with {code}")
+    trial.check(
+        "config.process.rlimits.soft",
+        code in (-24, -9),
+        "a process with 1 s of RLIMIT_CPU is ended by SIGXCPU or SIGKILL",
+        f"it ended with {code}",
+    )

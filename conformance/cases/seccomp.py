@@ -1,4 +1,5 @@
-"""Seccomp filters: config-linux.md, seccomp. Rules are about calls that do nothing: lseek(2) and splice(2) of no descriptor."""
+"""Seccomp filters: config-linux.md, seccomp. Rules are about calls that do nothing: lseek(2) and splice(2) of no
+descriptor."""
 
 from __future__ import annotations
 
@@ -23,24 +24,33 @@ from . import case
 ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 NATIVE = ARCHITECTURES.get(platform.machine(), "SCMP_ARCH_X86_64")
 
-USUAL = """
-accept accept4 access arch_prctl bind brk capget capset chdir chmod chown clock_getres clock_gettime clock_nanosleep clone clone3
-close close_range connect copy_file_range dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait
-eventfd2 execve execveat exit exit_group faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fchown fchownat fcntl
-fdatasync flock fork fstat fstatfs fsync ftruncate futex futex_waitv get_mempolicy get_robust_list getcwd getdents getdents64
-getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid getresuid
-getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid inotify_init1 ioctl ioprio_get keyctl kill lchown link
-linkat listen lseek lstat madvise membarrier memfd_create mincore mkdir mkdirat mlock mmap mount mprotect mremap msync munmap
-nanosleep newfstatat open openat openat2 pause pidfd_open pidfd_send_signal pipe pipe2 poll ppoll prctl pread64 preadv prlimit64
-process_madvise pselect6 pwrite64 read readlink readlinkat readv recvfrom recvmmsg recvmsg rename renameat renameat2
-restart_syscall riscv_flush_icache rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend
-rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam
-sched_getscheduler sched_setaffinity sched_setattr sched_setscheduler sched_yield seccomp select sendfile sendmmsg sendmsg sendto
-set_mempolicy set_robust_list set_tid_address setfsgid setfsuid setgid setgroups setitimer setns setpgid setpriority setregid
-setresgid setresuid setreuid setrlimit setsid setsockopt setuid shutdown sigaltstack socket socketpair stat statfs statx symlink
-symlinkat sysinfo tgkill timer_create timer_delete timer_settime timerfd_create timerfd_settime tkill umask uname unlink unlinkat
-unshare utimensat vfork wait4 waitid write writev
-""".split()
+USUAL = (
+    "accept", "accept4", "access", "arch_prctl", "bind", "brk", "capget", "capset", "chdir", "chmod", "chown",
+    "clock_getres", "clock_gettime", "clock_nanosleep", "clone", "clone3", "close", "close_range", "connect",
+    "copy_file_range", "dup", "dup2", "dup3", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_pwait",
+    "epoll_pwait2", "epoll_wait", "eventfd2", "execve", "execveat", "exit", "exit_group", "faccessat", "faccessat2",
+    "fadvise64", "fallocate", "fchdir", "fchmod", "fchmodat", "fchown", "fchownat", "fcntl", "fdatasync", "flock",
+    "fork", "fstat", "fstatfs", "fsync", "ftruncate", "futex", "futex_waitv", "get_mempolicy", "get_robust_list",
+    "getcwd", "getdents", "getdents64", "getegid", "geteuid", "getgid", "getgroups", "getitimer", "getpeername",
+    "getpgid", "getpgrp", "getpid", "getppid", "getpriority", "getrandom", "getresgid", "getresuid", "getrlimit",
+    "getrusage", "getsid", "getsockname", "getsockopt", "gettid", "gettimeofday", "getuid", "inotify_init1",
+    "ioctl", "ioprio_get", "keyctl", "kill", "lchown", "link", "linkat", "listen", "lseek", "lstat", "madvise",
+    "membarrier", "memfd_create", "mincore", "mkdir", "mkdirat", "mlock", "mmap", "mount", "mprotect", "mremap",
+    "msync", "munmap", "nanosleep", "newfstatat", "open", "openat", "openat2", "pause", "pidfd_open",
+    "pidfd_send_signal", "pipe", "pipe2", "poll", "ppoll", "prctl", "pread64", "preadv", "prlimit64",
+    "process_madvise", "pselect6", "pwrite64", "read", "readlink", "readlinkat", "readv", "recvfrom", "recvmmsg",
+    "recvmsg", "rename", "renameat", "renameat2", "restart_syscall", "riscv_flush_icache", "rmdir", "rseq",
+    "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigqueueinfo", "rt_sigreturn", "rt_sigsuspend",
+    "rt_sigtimedwait", "rt_tgsigqueueinfo", "sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity",
+    "sched_getattr", "sched_getparam", "sched_getscheduler", "sched_setaffinity", "sched_setattr",
+    "sched_setscheduler", "sched_yield", "seccomp", "select", "sendfile", "sendmmsg", "sendmsg", "sendto",
+    "set_mempolicy", "set_robust_list", "set_tid_address", "setfsgid", "setfsuid", "setgid", "setgroups",
+    "setitimer", "setns", "setpgid", "setpriority", "setregid", "setresgid", "setresuid", "setreuid", "setrlimit",
+    "setsid", "setsockopt", "setuid", "shutdown", "sigaltstack", "socket", "socketpair", "stat", "statfs", "statx",
+    "symlink", "symlinkat", "sysinfo", "tgkill", "timer_create", "timer_delete", "timer_settime", "timerfd_create",
+    "timerfd_settime", "tkill", "umask", "uname", "unlink", "unlinkat", "unshare", "utimensat", "vfork", "wait4",
+    "waitid", "write", "writev",
+)  # fmt: skip
 """What a runtime's last steps and the probe may need; not sethostname, setdomainname, splice, sync and chroot."""
 
 SIGSYS = int(signal.SIGSYS)
@@ -72,11 +82,22 @@ SPLICE = "syscall=splice:1000:0:1000:0:1:0"
 @case("config-linux.seccomp.action.errno", "config-linux.seccomp.errno-ret", needs=("seccomp",))
 def act_errno(trial: Trial) -> None:
     """ERRNO returns the number of errnoRet, EPERM where there is none, and leaves other calls alone."""
-    found = _actions(trial, filtered(trial, rule("SCMP_ACT_ERRNO", "lseek", errnoRet=99), rule("SCMP_ACT_ERRNO", "splice")), LSEEK, SPLICE, "syscall=dup:1000")
+    found = _actions(
+        trial,
+        filtered(trial, rule("SCMP_ACT_ERRNO", "lseek", errnoRet=99), rule("SCMP_ACT_ERRNO", "splice")),
+        LSEEK,
+        SPLICE,
+        "syscall=dup:1000",
+    )
     for code in trial.case.codes:
         trial.equal(code, "errno of a call with errnoRet 99", {"errno": 99}, {"errno": found[LSEEK].get("errno")})
         trial.equal(code, "errno of a call without errnoRet", errno.EPERM, found[SPLICE].get("errno"))
-    trial.equal("config-linux.seccomp.action.errno", "errno of a call without a rule", errno.EBADF, found["syscall=dup:1000"].get("errno"))
+    trial.equal(
+        "config-linux.seccomp.action.errno",
+        "errno of a call without a rule",
+        errno.EBADF,
+        found["syscall=dup:1000"].get("errno"),
+    )
 
 
 @case("config-linux.seccomp.action.allow", "config-linux.seccomp.default-action", needs=("seccomp",))
@@ -84,15 +105,24 @@ def act_allow(trial: Trial) -> None:
     """Where the default is ERRNO, only what is allowed succeeds."""
     bundle = filtered(trial, rule("SCMP_ACT_ALLOW", *USUAL), default="SCMP_ACT_ERRNO")
     found = _actions(trial, bundle, LSEEK, SPLICE)
-    trial.equal("config-linux.seccomp.action.allow", "errno of a call that is allowed", errno.EBADF, found[LSEEK].get("errno"))
-    trial.equal("config-linux.seccomp.default-action", "errno of a call that is not", errno.EPERM, found[SPLICE].get("errno"))
+    trial.equal(
+        "config-linux.seccomp.action.allow", "errno of a call that is allowed", errno.EBADF, found[LSEEK].get("errno")
+    )
+    trial.equal(
+        "config-linux.seccomp.default-action", "errno of a call that is not", errno.EPERM, found[SPLICE].get("errno")
+    )
 
 
 @case("config-linux.seccomp.default-errno-ret", needs=("seccomp",))
 def default_errno(trial: Trial) -> None:
     """The default ERRNO returns the number of defaultErrnoRet."""
     bundle = filtered(trial, rule("SCMP_ACT_ALLOW", *USUAL), default="SCMP_ACT_ERRNO", defaultErrnoRet=87)
-    trial.equal("config-linux.seccomp.default-errno-ret", "errno of a call without a rule", 87, _actions(trial, bundle, SPLICE)[SPLICE].get("errno"))
+    trial.equal(
+        "config-linux.seccomp.default-errno-ret",
+        "errno of a call without a rule",
+        87,
+        _actions(trial, bundle, SPLICE)[SPLICE].get("errno"),
+    )
 
 
 @case("config-linux.seccomp.default-action", needs=("seccomp",))
@@ -103,7 +133,12 @@ def default_trap(trial: Trial) -> None:
     trial.check("config-linux.seccomp.default-action", "trapped" in found, "SIGSYS for a call without a rule", found)
 
 
-@case("config-linux.seccomp.action.kill", "config-linux.seccomp.action.kill-thread", "config-linux.seccomp.action.kill-process", needs=("seccomp",))
+@case(
+    "config-linux.seccomp.action.kill",
+    "config-linux.seccomp.action.kill-thread",
+    "config-linux.seccomp.action.kill-process",
+    needs=("seccomp",),
+)
 def act_kill(trial: Trial) -> None:
     """KILL and KILL_THREAD end a thread, KILL_PROCESS all of them, by SIGSYS."""
     for name, process in (("SCMP_ACT_KILL", False), ("SCMP_ACT_KILL_THREAD", False), ("SCMP_ACT_KILL_PROCESS", True)):
@@ -144,7 +179,12 @@ def act_log(trial: Trial) -> None:
     """LOG lets the call through, also where the default does not."""
     names = [name for name in USUAL if name != "lseek"]
     bundle = filtered(trial, rule("SCMP_ACT_ALLOW", *names), rule("SCMP_ACT_LOG", "lseek"), default="SCMP_ACT_ERRNO")
-    trial.equal("config-linux.seccomp.action.log", "errno of the call", errno.EBADF, _actions(trial, bundle, LSEEK)[LSEEK].get("errno"))
+    trial.equal(
+        "config-linux.seccomp.action.log",
+        "errno of the call",
+        errno.EBADF,
+        _actions(trial, bundle, LSEEK)[LSEEK].get("errno"),
+    )
 
 
 BIG = 0x1_2345_6789
@@ -156,12 +196,19 @@ OPERATORS: dict[str, tuple[dict[str, Any], list[int], list[int]]] = {
     "SCMP_CMP_EQ": (argument(1, "SCMP_CMP_EQ", BIG), [BIG], [0, BIG - 1, BIG & 0xFFFFFFFF, BIG + (1 << 32)]),
     "SCMP_CMP_GE": (argument(1, "SCMP_CMP_GE", BIG), [BIG, BIG + 1, BIG + (1 << 32)], [0, BIG - 1]),
     "SCMP_CMP_GT": (argument(1, "SCMP_CMP_GT", BIG), [BIG + 1, BIG + (1 << 32)], [0, BIG - 1, BIG]),
-    "SCMP_CMP_MASKED_EQ": (argument(1, "SCMP_CMP_MASKED_EQ", 0x1_0000_00F0, 0x1_0000_0050), [0x1_0000_0050, 0x3_0000_105F], [0x50, 0x1_0000_0060]),
+    "SCMP_CMP_MASKED_EQ": (
+        argument(1, "SCMP_CMP_MASKED_EQ", 0x1_0000_00F0, 0x1_0000_0050),
+        [0x1_0000_0050, 0x3_0000_105F],
+        [0x50, 0x1_0000_0060],
+    ),
 }
 """Rules about the second argument of lseek(2), with values that they match and values that they do not."""
 
 
-@case(*(f"config-linux.seccomp.op.{name.removeprefix('SCMP_CMP_').lower().replace('_', '-')}" for name in OPERATORS), needs=("seccomp",))
+@case(
+    *(f"config-linux.seccomp.op.{name.removeprefix('SCMP_CMP_').lower().replace('_', '-')}" for name in OPERATORS),
+    needs=("seccomp",),
+)
 def operators(trial: Trial) -> None:
     """Each operator compares all 64 bits of an argument, unsigned."""
     for name, (args, matching, others) in OPERATORS.items():
@@ -171,7 +218,12 @@ def operators(trial: Trial) -> None:
         found = _actions(trial, bundle, *words.values())
         for value, word in words.items():
             wanted = 99 if value in matching else errno.EBADF
-            trial.equal(code, f"errno with {value:#x}, {'matched' if value in matching else 'not matched'}", wanted, found[word].get("errno"))
+            trial.equal(
+                code,
+                f"errno with {value:#x}, {'matched' if value in matching else 'not matched'}",
+                wanted,
+                found[word].get("errno"),
+            )
 
 
 @case("config-linux.seccomp.op.eq", needs=("seccomp",))
@@ -180,11 +232,19 @@ def all_arguments(trial: Trial) -> None:
     arguments = [argument(index, "SCMP_CMP_EQ", 11 + index) for index in range(6)]
     bundle = filtered(trial, rule("SCMP_ACT_ERRNO", "splice", errnoRet=99, args=arguments))
     match = "syscall=splice:11:12:13:14:15:16"
-    words = [match] + [f"syscall=splice:{':'.join(str(11 + index + (index == other) * 100) for index in range(6))}" for other in range(6)]
+    words = [match] + [
+        f"syscall=splice:{':'.join(str(11 + index + (index == other) * 100) for index in range(6))}"
+        for other in range(6)
+    ]
     found = _actions(trial, bundle, *words)
     for word in words:
         hit = found[word].get("errno") == 99
-        trial.check("config-linux.seccomp.op.eq", hit == (word == match), f"{word} {'matches' if word == match else 'does not match'}", found[word])
+        trial.check(
+            "config-linux.seccomp.op.eq",
+            hit == (word == match),
+            f"{word} {'matches' if word == match else 'does not match'}",
+            found[word],
+        )
 
 
 @case("config-linux.seccomp.architectures", needs=("seccomp",))
@@ -206,9 +266,19 @@ def compatible_architecture(trial: Trial) -> None:
         trial.impossible("this kernel has no 32-bit calls")
     rules = rule("SCMP_ACT_ERRNO", "lseek", errnoRet=99)
     both = _actions(trial, filtered(trial, rules, architectures=[NATIVE, "SCMP_ARCH_X86"]), word)[word]
-    trial.equal("config-linux.seccomp.architectures", "errno of a 32-bit call where SCMP_ARCH_X86 is listed", {"errno": 99}, both)
+    trial.equal(
+        "config-linux.seccomp.architectures",
+        "errno of a 32-bit call where SCMP_ARCH_X86 is listed",
+        {"errno": 99},
+        both,
+    )
     alone = _actions(trial, filtered(trial, rules), word)[word]
-    trial.check("config-linux.seccomp.architectures", alone != {"errno": errno.EBADF}, "where it is not listed, no unfiltered call", alone)
+    trial.check(
+        "config-linux.seccomp.architectures",
+        alone != {"errno": errno.EBADF},
+        "where it is not listed, no unfiltered call",
+        alone,
+    )
 
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, PTRACE_SECCOMP_GET_METADATA = 0x4206, 0x4207, 17, 0x420D
@@ -235,18 +305,26 @@ def _filter_flags(pid: int) -> int | None:
 
 @case("config-linux.seccomp.flags", needs=("seccomp", "root"))
 def flags(trial: Trial) -> None:
-    """SECCOMP_FILTER_FLAG_LOG is set for the filter where it is asked for, and only there; the other flags are taken."""
+    """SECCOMP_FILTER_FLAG_LOG is set for the filter where it is asked for, and only there; others are taken."""
     for listed, wanted in ((["SECCOMP_FILTER_FLAG_LOG"], 2), ([], 0)):
         bundle = filtered(trial, rule("SCMP_ACT_ERRNO", "lseek", errnoRet=99), flags=listed)
         container = trial.started(bundle.args("pause"))
         trial.eventually(lambda c=container: c.proc("comm").strip() == "probe")  # type: ignore[misc]
         found = _filter_flags(container.pid)
         if found is None:
-            trial.cannot("this kernel does not tell the flags of a filter (PTRACE_SECCOMP_GET_METADATA)", "config-linux.seccomp.flags")
+            trial.cannot(
+                "this kernel does not tell the flags of a filter (PTRACE_SECCOMP_GET_METADATA)",
+                "config-linux.seccomp.flags",
+            )
         else:
             trial.equal("config-linux.seccomp.flags", f"SECCOMP_FILTER_FLAG_LOG with {listed}", wanted, found & 2)
     bundle = filtered(trial, rule("SCMP_ACT_ERRNO", "lseek", errnoRet=99), flags=["SECCOMP_FILTER_FLAG_SPEC_ALLOW"])
-    trial.equal("config-linux.seccomp.flags", "errno with SECCOMP_FILTER_FLAG_SPEC_ALLOW", 99, _actions(trial, bundle, LSEEK)[LSEEK].get("errno"))
+    trial.equal(
+        "config-linux.seccomp.flags",
+        "errno with SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        99,
+        _actions(trial, bundle, LSEEK)[LSEEK].get("errno"),
+    )
 
 
 class Agent:
@@ -329,7 +407,10 @@ class Agent:
 SETHOSTNAME = "syscall=sethostname:0:0"
 
 LISTENER = (
-    *(f"config-linux.seccomp.listener.{name}" for name in ("socket", "one-state", "not-reused", "closed", "fd", "metadata")),
+    *(
+        f"config-linux.seccomp.listener.{name}"
+        for name in ("socket", "one-state", "not-reused", "closed", "fd", "metadata")
+    ),
     *(f"config-linux.seccomp.state.{name}" for name in ("sent", "fds-first", "oci-version", "pid", "state")),
     "config-linux.seccomp.action.notify",
 )
@@ -341,7 +422,9 @@ def notify(trial: Trial) -> None:
     agent = Agent(trial)
     containers = []
     for _ in range(2):
-        bundle = filtered(trial, rule("SCMP_ACT_NOTIFY", "sethostname"), listenerPath=agent.path, listenerMetadata="some data é")
+        bundle = filtered(
+            trial, rule("SCMP_ACT_NOTIFY", "sethostname"), listenerPath=agent.path, listenerMetadata="some data é"
+        )
         bundle.config["annotations"] = {"org.example.of": "seccomp"}
         container = trial.started(bundle.args("report", SETHOSTNAME))
         container.wait()
@@ -349,24 +432,48 @@ def notify(trial: Trial) -> None:
         found = trial.facts(container)["actions"][SETHOSTNAME]
         trial.equal("config-linux.seccomp.action.notify", "errno that the agent gives", 42, found.get("errno"))
     trial.eventually(lambda: len(agent.closed) == 2 and all(agent.closed), 3)
-    trial.check("config-linux.seccomp.listener.socket", agent.connections, "a connection to a stream socket", f"{len(agent.connections)} connections")
+    trial.check(
+        "config-linux.seccomp.listener.socket",
+        agent.connections,
+        "a connection to a stream socket",
+        f"{len(agent.connections)} connections",
+    )
     trial.equal("config-linux.seccomp.listener.not-reused", "connections of two containers", 2, len(agent.connections))
-    trial.equal("config-linux.seccomp.listener.closed", "connections that are closed after the state", [True] * len(agent.closed), agent.closed)
+    trial.equal(
+        "config-linux.seccomp.listener.closed",
+        "connections that are closed after the state",
+        [True] * len(agent.closed),
+        agent.closed,
+    )
     for number, container in enumerate(containers):
         document = agent.state(number)
-        trial.check("config-linux.seccomp.listener.one-state", True, "one JSON document for each connection", "one document")
+        trial.check(
+            "config-linux.seccomp.listener.one-state", True, "one JSON document for each connection", "one document"
+        )
         trial.check("config-linux.seccomp.state.sent", True, "a JSON document, with descriptors", "a document")
         descriptors = [count for _, count in agent.connections[number]]
-        trial.equal("config-linux.seccomp.state.fds-first", "descriptors of each message", [1] + [0] * (len(descriptors) - 1), descriptors)
+        trial.equal(
+            "config-linux.seccomp.state.fds-first",
+            "descriptors of each message",
+            [1] + [0] * (len(descriptors) - 1),
+            descriptors,
+        )
         trial.equal("config-linux.seccomp.listener.fd", "fds", ["seccompFd"], document.get("fds"))
         trial.equal("config-linux.seccomp.listener.metadata", "metadata", "some data é", document.get("metadata"))
         version = document.get("ociVersion")
-        trial.check("config-linux.seccomp.state.oci-version", isinstance(version, str) and version, "ociVersion", f"{version!r}")
+        trial.check(
+            "config-linux.seccomp.state.oci-version", isinstance(version, str) and version, "ociVersion", f"{version!r}"
+        )
         trial.equal("config-linux.seccomp.state.pid", "pid", container.pid, document.get("pid"))
         state = document.get("state") or {}
         wanted = {"id": container.id, "pid": container.pid, "annotations": {"org.example.of": "seccomp"}}
         trial.equal("config-linux.seccomp.state.state", "state", wanted, {name: state.get(name) for name in wanted})
-        trial.check("config-linux.seccomp.state.state", state.get("status") in ("creating", "created"), "status: creating, or created", state.get("status"))
+        trial.check(
+            "config-linux.seccomp.state.state",
+            state.get("status") in ("creating", "created"),
+            "status: creating, or created",
+            state.get("status"),
+        )
 
 
 @case("config-linux.seccomp.listener.fails", needs=("seccomp", "root", "kernel:5.9"))
@@ -378,7 +485,12 @@ def listener_missing(trial: Trial) -> None:
     if result.ok:
         operation = "start"
         result = trial.created(bundle, result).attempt("start")
-    trial.check("config-linux.seccomp.listener.fails", result.code > 0, "`create` or `start` reports an error", f"`{operation}` ended with {result}")
+    trial.check(
+        "config-linux.seccomp.listener.fails",
+        result.code > 0,
+        "`create` or `start` reports an error",
+        f"`{operation}` ended with {result}",
+    )
 
 
 @case("config-linux.seccomp.listener.ignored", needs=("seccomp",))

@@ -86,17 +86,28 @@ def _terminal_report(trial: Trial, bundle: Bundle, *words: str) -> Facts:
 
 @case("config.process.terminal", "config-linux.default-devices.console", "config-linux.default-devices.tty")
 def terminal(trial: Trial) -> None:
-    """Standard input, output and error are one pseudoterminal of the container's /dev/pts, its controlling terminal, and /dev/console."""
+    """Standard input, output and error are one pseudoterminal of the container's /dev/pts, its controlling terminal,
+    and /dev/console."""
     words = ["window=", "follow=/dev/console", "open=rw:/dev/tty", "stat=/dev/console"]
     facts = _terminal_report(trial, trial.bundle(), *words)
     descriptors = facts["descriptors"]
-    trial.equal("config.process.terminal", "terminals among 0, 1, 2", [1, 1, 1], [descriptors.get(n, {}).get("terminal") for n in "012"])
+    trial.equal(
+        "config.process.terminal",
+        "terminals among 0, 1, 2",
+        [1, 1, 1],
+        [descriptors.get(n, {}).get("terminal") for n in "012"],
+    )
     devices = {(descriptors.get(n, {}).get("dev"), descriptors.get(n, {}).get("ino")) for n in "012"}
     trial.equal("config.process.terminal", "devices that they are", 1, len(devices))
     window = facts["actions"]["window="]
     trial.equal("config.process.terminal", "it is the controlling terminal", 1, window.get("controlling"))
     name = window.get("name") or ""
-    trial.check("config.process.terminal", name.startswith(("/dev/pts/", "/dev/console")), "a terminal below /dev/pts of the container", name)
+    trial.check(
+        "config.process.terminal",
+        name.startswith(("/dev/pts/", "/dev/console")),
+        "a terminal below /dev/pts of the container",
+        name,
+    )
     console = facts["actions"]["follow=/dev/console"]
     trial.equal(
         "config-linux.default-devices.console",
@@ -104,8 +115,15 @@ def terminal(trial: Trial) -> None:
         [descriptors["0"]["major"], descriptors["0"]["minor"]],
         [console.get("major"), console.get("minor")],
     )
-    trial.equal("config-linux.default-devices.console", "type of /dev/console", "c", facts["actions"]["stat=/dev/console"].get("type"))
-    trial.equal("config-linux.default-devices.tty", "opening /dev/tty: error", "", facts["actions"]["open=rw:/dev/tty"]["error"])
+    trial.equal(
+        "config-linux.default-devices.console",
+        "type of /dev/console",
+        "c",
+        facts["actions"]["stat=/dev/console"].get("type"),
+    )
+    trial.equal(
+        "config-linux.default-devices.tty", "opening /dev/tty: error", "", facts["actions"]["open=rw:/dev/tty"]["error"]
+    )
 
 
 @case("config.process.terminal")
@@ -122,7 +140,9 @@ def both_ways(trial: Trial) -> None:
     lines = termios.tcgetattr(console.descriptor)[3] & termios.ICANON
     trial.check("config.process.terminal", lines, "a terminal that edits lines", "it does not")
     stat = container.proc("stat").rpartition(")")[2].split()
-    trial.check("config.process.terminal", int(stat[4]) != 0, "the process has a controlling terminal", f"tty_nr {stat[4]}")
+    trial.check(
+        "config.process.terminal", int(stat[4]) != 0, "the process has a controlling terminal", f"tty_nr {stat[4]}"
+    )
 
 
 @case("config.process.terminal")
@@ -131,7 +151,12 @@ def no_terminal(trial: Trial) -> None:
     bundle = trial.bundle()
     bundle.process["terminal"] = False
     descriptors = trial.report(bundle)["descriptors"]
-    trial.equal("config.process.terminal", "terminals among 0, 1, 2", [0, 0, 0], [descriptors.get(n, {}).get("terminal") for n in "012"])
+    trial.equal(
+        "config.process.terminal",
+        "terminals among 0, 1, 2",
+        [0, 0, 0],
+        [descriptors.get(n, {}).get("terminal") for n in "012"],
+    )
 
 
 @case("config.process.console-size")
@@ -140,7 +165,9 @@ def console_size(trial: Trial) -> None:
     bundle = trial.bundle()
     bundle.process["consoleSize"] = {"height": 43, "width": 121}
     window = _terminal_report(trial, bundle, "window=")["actions"]["window="]
-    trial.equal("config.process.console-size", "rows and columns", [43, 121], [window.get("rows"), window.get("columns")])
+    trial.equal(
+        "config.process.console-size", "rows and columns", [43, 121], [window.get("rows"), window.get("columns")]
+    )
 
 
 @case("config.process.console-size.ignored")
@@ -155,4 +182,6 @@ def console_size_ignored(trial: Trial) -> None:
         container.start()
         container.wait()
         terminals = [one["terminal"] for one in trial.facts(container)["descriptors"].values()]
-        trial.check("config.process.console-size.ignored", 1 not in terminals, "the process has no terminal", "it has one")
+        trial.check(
+            "config.process.console-size.ignored", 1 not in terminals, "the process has no terminal", "it has one"
+        )

@@ -50,7 +50,7 @@ def build(output: Path) -> None:
 
 
 def probe() -> Path:
-    """The probe: the one that was built with the package, else one for this version of its source, built once for each user.
+    """The probe: the one that was built with the package, else one for this version of its source, built once.
 
     $OCIRUN_CONFORMANCE_PROBE names another. Raises :class:`NoProbeError`.
     """
