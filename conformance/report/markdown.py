@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from ..model import RuntimeReport
@@ -20,7 +21,7 @@ def render(reports: Sequence[RuntimeReport], register: Register, tested: frozens
 def _numbers(reports: Sequence[RuntimeReport], register: Register) -> Iterator[str]:
     yield "# Results\n"
     yield f"What [runtime-spec {VERSION}]({link('spec.md')}) asks of a Linux runtime, found by\n"
-    words = [f'"{name}"' if " " in name else name for name in (f"{report.name}={report.path}" for report in reports)]
+    words = dict.fromkeys(shlex.quote(report.path) for report in reports)
     yield f"    ocirun-conformance --format markdown {' '.join(f'--runtime {word}' for word in words)}\n"
     yield (
         "| Runtime | Version | Host | Level | Fulfilled | " + " | ".join(word.capitalize() for word in STANDINGS) + " |"
