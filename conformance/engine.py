@@ -30,6 +30,16 @@ from .runtime import MARK, CommandError, Result, Runtime, wait_until
 Facts = dict[str, Any]
 
 
+BEYOND_THE_HOST = (
+    (
+        "setrlimit (RLIM_MEMLOCK)",
+        "capability:sys_resource",
+        "this process has no CAP_SYS_RESOURCE to raise a limit with",
+    ),
+)
+"""What a runtime says where it fails for the lack of something that the suite may not have either."""
+
+
 class _Stop(Exception):
     """A case has said all that it can."""
 
@@ -394,6 +404,10 @@ class Trial:
         for code in self.case.codes:
             # What was not looked at after a failure is not met either.
             self.judgements.setdefault(code, _Judgement("fail", self.case.doc, failed[0] if failed else wrong))
+        for code, one in self.judgements.items():
+            for text, need, reason in BEYOND_THE_HOST:
+                if one.verdict == "fail" and text in one.found and host.lacks(need):
+                    self.judgements[code] = _Judgement("impossible", reason=f"{reason}: {one.found}")
 
     def clean(self, keep: bool) -> list[str]:
         """Remove everything that the trial made, also where the runtime does not help. What could not be removed."""
