@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -211,7 +212,10 @@ def _main(arguments: argparse.Namespace) -> int:
     if arguments.coverage:
         print(coverage_text(book, tested), end="")
         return 0
-    selected = select(every, arguments.select, book.requirements, arguments.level or "")
+    try:
+        selected = select(every, arguments.select, book.requirements, arguments.level or "")
+    except re.error as error:
+        raise UsageError(f"--select: {error.pattern!r} is no regular expression: {error.msg}") from None
     if not selected:
         raise UsageError(f"nothing is selected by {' '.join(arguments.select)}")
     if arguments.list:

@@ -347,6 +347,10 @@ class Trial:
             text = found if isinstance(found, str) else json.dumps(found, default=str)
             self.judgements[code] = _Judgement("pass" if met else "fail", expected, text[:2000])
 
+    def holds(self, code: str, met: object, expected: str, otherwise: str) -> None:
+        """The same, where there are two things that can be found: what is expected, and another."""
+        self.check(code, met, expected, expected if met else otherwise)
+
     def equal(self, code: str, what: str, expected: object, found: object) -> None:
         """The same, where one value is expected and another found."""
         self.check(code, expected == found, f"{what}: {_show(expected)}", f"{what}: {_show(found)}")
@@ -364,6 +368,13 @@ class Trial:
             f"`create` ended with {result}",
         )
         return result
+
+    def accepted(self, code: str, bundle: Bundle, *flags: str) -> Container | None:
+        """`create` of this bundle must succeed; the container, or None where it does not."""
+        result = self.attempt_create(bundle, *flags)
+        container = self.created(bundle, result) if result.ok else None
+        self.check(code, result.ok, "`create` succeeds", f"`create` ended with {result}")
+        return container
 
     def skip(self, reason: str) -> NoReturn:
         """The rest of the case does not apply to this runtime."""

@@ -128,11 +128,11 @@ def _unfit(trial: Trial, name: str, file: str, value: str) -> None:
     finally:
         (place / file).write_text("THAWED" if value == "FROZEN" else "0")
     found = f"`create` ended with {result}"
-    trial.check("config-linux.cgroup.unfit", result.code >= 0, "an error, or a container that works", found)
     if result.ok:
         container = trial.created(bundle, result)
         container.start()
         container.wait()
+    trial.check("config-linux.cgroup.unfit", result.code >= 0, "an error, or a container that works", found)
 
 
 OWNED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
@@ -323,6 +323,6 @@ def check_before_update(trial: Trial) -> None:
         "`update` reports an error",
         f"it ended with {result}",
     )
-    trial.check(
+    trial.holds(
         "config-linux.resources.memory.check-before-update", container.alive(), "the container lives", "it was killed"
     )

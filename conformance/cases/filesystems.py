@@ -86,7 +86,7 @@ def masked(trial: Trial) -> None:
         "a file below cannot be read",
         found["read=/hidden/file"],
     )
-    trial.check(
+    trial.holds(
         "config-linux.masked-paths.directory",
         found["create=/hidden/made"]["error"],
         "nothing can be made in it",

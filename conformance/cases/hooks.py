@@ -414,7 +414,7 @@ def _failing(trial: Trial, kind: str) -> None:
         operation = "start"
         result = container.attempt("start")
         ended = trial.eventually(lambda: not container.alive(), 3)
-        trial.check(code, ended, "the container's process has ended", "the container's process lives")
+        trial.holds(code, ended, "the container's process has ended", "the container's process lives")
     trial.check(code, result.code > 0, f"`{operation}` reports an error", f"`{operation}` ended with {result}")
     trial.eventually(lambda: not _gone(trial, bundle), 1)
     rest = _gone(trial, bundle)

@@ -57,7 +57,7 @@ def untouched(trial: Trial) -> None:
     before = sorted(os.listdir(top()))
     container = trial.create(trial.bundle().args("pause"))
     trial.equal(f"{CODE}untouched", "entries of resctrl", before, sorted(os.listdir(top())))
-    trial.check(
+    trial.holds(
         f"{CODE}untouched",
         str(container.pid) in (top() / "tasks").read_text().split(),
         "the process is in the root's tasks",
@@ -69,7 +69,7 @@ def untouched(trial: Trial) -> None:
 def default_clos(trial: Trial) -> None:
     """closID / is the root."""
     container = trial.create(_bundle(trial, closID="/"))
-    trial.check(
+    trial.holds(
         f"{CODE}default-clos",
         str(container.pid) in (top() / "tasks").read_text().split(),
         "the process is in the root's tasks",
@@ -92,7 +92,7 @@ def own_group(trial: Trial) -> None:
     container.start()
     container.stop()
     container.delete()
-    trial.check(f"{CODE}removed", not place.exists(), "the directory is gone", "it is there")
+    trial.holds(f"{CODE}removed", not place.exists(), "the directory is gone", "it is there")
 
 
 @case(f"{CODE}directory-created", f"{CODE}kept", needs=NEEDS)
@@ -107,7 +107,7 @@ def named_group(trial: Trial) -> None:
     container.start()
     container.stop()
     container.delete()
-    trial.check(f"{CODE}kept", place.is_dir(), "the directory stays", "it is gone")
+    trial.holds(f"{CODE}kept", place.is_dir(), "the directory stays", "it is gone")
 
 
 @case(f"{CODE}assigned", f"{CODE}checked", f"{CODE}no-schema", needs=NEEDS)
@@ -196,7 +196,7 @@ def monitoring(trial: Trial) -> None:
     container.start()
     container.stop()
     container.delete()
-    trial.check(f"{CODE}monitoring-removed", not place.exists(), "the directory is gone", "it is there")
+    trial.holds(f"{CODE}monitoring-removed", not place.exists(), "the directory is gone", "it is there")
 
 
 @case(f"{CODE}monitoring-fails", needs=NEEDS)

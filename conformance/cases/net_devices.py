@@ -163,7 +163,7 @@ def name_taken(trial: Trial) -> None:
             f"`create` reports an error, where {name} is taken",
             f"it ended with {result}",
         )
-        trial.check(
+        trial.holds(
             "config-linux.net-devices.name-taken", network.has("eth0"), "the device is still outside", "it is gone"
         )
 

@@ -138,7 +138,7 @@ def both_ways(trial: Trial) -> None:
     container.start()
     trial.eventually(lambda: container.proc("comm").strip() == "probe")
     lines = termios.tcgetattr(console.descriptor)[3] & termios.ICANON
-    trial.check("config.process.terminal", lines, "a terminal that edits lines", "it does not")
+    trial.holds("config.process.terminal", lines, "a terminal that edits lines", "it does not")
     stat = container.proc("stat").rpartition(")")[2].split()
     trial.check(
         "config.process.terminal", int(stat[4]) != 0, "the process has a controlling terminal", f"tty_nr {stat[4]}"
@@ -175,13 +175,11 @@ def console_size_ignored(trial: Trial) -> None:
     """Without a terminal consoleSize is ignored."""
     bundle = trial.bundle()
     bundle.process["consoleSize"] = {"height": 43, "width": 121}
-    result = trial.attempt_create(bundle)
-    trial.check("config.process.console-size.ignored", result.ok, "`create` succeeds", f"it ended with {result}")
-    if result.ok:
-        container = trial.created(bundle, result)
+    container = trial.accepted("config.process.console-size.ignored", bundle)
+    if container is not None:
         container.start()
         container.wait()
         terminals = [one["terminal"] for one in trial.facts(container)["descriptors"].values()]
-        trial.check(
+        trial.holds(
             "config.process.console-size.ignored", 1 not in terminals, "the process has no terminal", "it has one"
         )
