@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 
 from ..model import RuntimeReport
 from ..register import VERSION, Register, coverage, link
 from . import STANDINGS, by_code, standings, tally
+
+LONGEST = 160
+"""How many characters of a finding a cell of the table has."""
 
 
 def render(reports: Sequence[RuntimeReport], register: Register, tested: frozenset[str]) -> str:
@@ -47,7 +51,7 @@ def _findings(reports: Sequence[RuntimeReport], register: Register) -> Iterator[
         cells = []
         for _, stands, outcomes in found:
             bad = [one for one in outcomes.get(code, ()) if one.verdict in ("fail", "warning")]
-            cells.append("; ".join(f"**{one.verdict}**: {_cell(one.found)}" for one in bad) or stands[code])
+            cells.append("; ".join(f"**{one.verdict}**: {_cell(_short(one.found))}" for one in bad) or stands[code])
         title = f"[`{code}`]({link(requirement.section)}) {_cell(requirement.text)}"
         yield f"| {title} | {requirement.level} | " + " | ".join(cells) + " |"
 
@@ -60,6 +64,12 @@ def _coverage(register: Register, tested: frozenset[str]) -> Iterator[str]:
         missing = ", ".join(f"`{code}`" for code in one.untested)
         section = f"[{one.section}]({link(one.section)})"
         yield f"| {section} | {one.level} | {count} | {len(one.tested)} | {len(one.untestable)} | {missing} |"
+
+
+def _short(text: str) -> str:
+    """The end of a long finding, where its reason is, and no directory of this run: the other forms have all of it."""
+    text = " ".join(re.sub(r"/\S*/ocirun-conformance-[^/\s]+/", "", text).split())
+    return text if len(text) <= LONGEST else f"… {text[-LONGEST:]}"
 
 
 def _cell(text: str) -> str:

@@ -262,12 +262,12 @@ def state_of_another_container(state):
     state["id"] = f"{state['id']}x"
 
 
-@printed("state", "runtime.state.returned", "*")
+@printed("state", "runtime.state.returned", "runtime.*", "config.hooks.*", "config.annotations*")
 def state_is_no_json(state):
     return "status: fine\n"
 
 
-@instead("runtime.state.unknown-id", "*")
+@instead("runtime.state.unknown-id", "runtime.*", "config.hooks.*")
 def state_of_nobody(call):
     return 0 if call.verb == "state" and call.silently("state", *call.words) else call.run()
 
@@ -304,7 +304,7 @@ def any_id_taken(call):
     return 0 if call.verb == "create" and call.operands() and not call.id().replace("-", "").isalnum() else call.run()
 
 
-@instead(("runtime.lifecycle.not-run-at-create", "runtime.create.args-not-applied"), "*")
+@instead(("runtime.lifecycle.not-run-at-create", "runtime.create.args-not-applied"), "runtime.*", "config.hooks.*")
 def started_at_create(call):
     if call.verb == "start" and call.status() in ("running", "stopped"):
         return 0
@@ -373,7 +373,13 @@ def delete_of_running_kills(call):
     return call.run()
 
 
-@instead(("runtime.delete.resources", "runtime.lifecycle.destroyed"), "*")
+@instead(
+    ("runtime.delete.resources", "runtime.lifecycle.destroyed"),
+    "runtime.*",
+    "config.hooks.*",
+    "config-linux.cgroup*",
+    "config-linux.intel-rdt.*",
+)
 def deleted_only_in_words(call):
     stopped = call.verb == "delete" and "--force" not in call.words and call.status() == "stopped"
     return 0 if stopped else call.run()
@@ -401,7 +407,7 @@ def bundle_deleted_too(call):
     return code
 
 
-@instead("runtime.errors.no-trace", "runtime.create.*", "runtime.lifecycle.*", "config.*", "config-linux.*")
+@instead("runtime.errors.no-trace", "runtime.create.*", "runtime.lifecycle.*", "config-linux.cgroup*")
 def failed_create_leaves_a_cgroup(call):
     code = call.run()
     path = at(call.config() or {}, "linux", "cgroupsPath") if call.verb == "create" and code else None
@@ -568,7 +574,7 @@ def relative_destination_left_out(document):
     keep(document, lambda one: str(at(one, "destination")).startswith("/"), "mounts")
 
 
-@config("config.mounts.unmountable", "config.mounts.*", "runtime.*")
+@config("config.mounts.unmountable", "runtime.create.*", "runtime.lifecycle.environment-error", "runtime.errors.*")
 def unknown_file_system_left_out(document):
     with open("/proc/filesystems", encoding="utf-8") as file:
         known = file.read().split()
@@ -592,7 +598,7 @@ def lone_gid_mappings_left_out(document):
             mount["options"] = [option for option in mount.get("options", ()) if option not in ("idmap", "ridmap")]
 
 
-@config("config.mounts.type", "config.*", "config-linux.*")
+@config("config.mounts.type", "config.mounts.*", "config-linux.default-filesystems.*")
 def every_tmpfs_a_ramfs(document):
     for mount in each(document, "mounts"):
         if mount.get("type") == "tmpfs":
@@ -632,7 +638,12 @@ def optionless(option, *touches, other=None):
     )
 
 
-OPTIONS = "config.mounts.option.*"
+# What is seen of the one only by another.
+SEEN_BY = {
+    "ro": ["config.mounts.option.remount"],
+    "noexec": ["config.mounts.option.remount"],
+    "strictatime": ["config.mounts.option.nodiratime"],
+}
 for _option in (
     "ro",
     "nosuid",
@@ -662,16 +673,16 @@ for _option in (
     "exec",
     "atime",
 ):
-    optionless(_option, OPTIONS)
-optionless("rbind", OPTIONS, "config.*", "config-linux.*", other="bind")
-optionless("bind", OPTIONS, "config.*", "config-linux.*", other="rbind")
-optionless("relatime", OPTIONS, other="strictatime")
+    optionless(_option, *SEEN_BY.get(_option, ()))
+optionless("rbind", "config.mounts.*", "features.mount-options", other="bind")
+optionless("bind", "config.mounts.option.*", other="rbind")
+optionless("relatime", other="strictatime")
 # Lost, they would be what many runtimes do anyway.
-optionless("slave", OPTIONS, other="private")
-optionless("rslave", OPTIONS, other="rprivate")
+optionless("slave", other="private")
+optionless("rslave", other="rprivate")
 
 
-@config("config.mounts.option.remount", OPTIONS)
+@config("config.mounts.option.remount")
 def remount_left_out(document):
     keep(document, lambda one: "remount" not in (at(one, "options") or ()), "mounts")
 
@@ -747,7 +758,13 @@ def caller_s_environment_inherited(document):
         document["process"]["env"] += [f"{name}={value}" for name, value in os.environ.items() if name != "PATH"]
 
 
-ROOTLESS = ("config.process.*", "config-linux.cgroup.owner.*", "config-linux.resources.*", "config-linux.*paths.*")
+ROOTLESS = (
+    "config.valid-values.error",
+    "config.process.user.*",
+    "config.process.capabilities.*",
+    "config.process.no-new-privileges",
+    "config-linux.cgroup.owner.*",
+)
 
 
 @config("config.process.user.uid", *ROOTLESS)
@@ -793,7 +810,7 @@ dropper(
 )
 
 
-@config("config.process.no-new-privileges", "config.process.*", "config.mounts.option.*suid*", "config-linux.*")
+@config("config.process.no-new-privileges", "config.mounts.option.*suid")
 def never_new_privileges(document):
     if document.get("process"):
         document["process"]["noNewPrivileges"] = True
@@ -858,7 +875,7 @@ for _set in ("inheritable", "ambient"):
         "process",
         "capabilities",
         _set,
-        touches=["config.*", "config-linux.*", "runtime.*", "features-linux.capabilities"],
+        touches=["config.process.capabilities.*"],
     )
 
 
@@ -967,7 +984,7 @@ for _kind, _code in KINDS.items():
                 f"hooks-{_code}-never-fail",
                 "config",
                 f"runtime.lifecycle.{_code}-fails",
-                ("config.hooks.*", "runtime.*"),
+                ("config.hooks.*",),
                 _ignored,
             )
 
@@ -1088,22 +1105,34 @@ refuser(
 # config-linux.md: namespaces and mappings.
 
 NAMESPACES = "config-linux.namespaces.*"
-for _kind in ("network", "ipc", "cgroup", "time"):
+OF_NAMESPACES = ("config-linux.namespaces.*", "features-linux.namespaces", "runtime.*", "config.hooks.*")
+for _kind, _more in (
+    ("network", ("config-linux.net-devices.*", "config-linux.sysctl*")),
+    ("ipc", ("config-linux.sysctl*",)),
+    ("cgroup", ("config-linux.cgroup*",)),
+    ("time", ("config-linux.time-offsets.*",)),
+):
 
     def _inherited(document, kind=_kind):
         keep(document, lambda one: at(one, "type") != kind, "linux", "namespaces")
 
-    add(f"namespace-{_kind}-not-made", "config", f"config-linux.namespaces.{_kind}", ("*",), _inherited)
+    add(
+        f"namespace-{_kind}-not-made",
+        "config",
+        f"config-linux.namespaces.{_kind}",
+        (*OF_NAMESPACES, *_more),
+        _inherited,
+    )
 
 
-@config("config-linux.namespaces.path", NAMESPACES, "config.*", "config-linux.*", "runtime.*")
+@config("config-linux.namespaces.path", NAMESPACES, "config-linux.net-devices.*", "runtime.delete.*")
 def namespaces_not_joined(document):
     for namespace in each(document, "linux", "namespaces"):
         if namespace.get("type") != "user":
             namespace.pop("path", None)
 
 
-@config("config-linux.namespaces.inherited", "config.*", "config-linux.*", "runtime.*")
+@config("config-linux.namespaces.inherited", "config-linux.net-devices.*", "config-linux.sysctl*")
 def network_always_of_its_own(document):
     namespaces = at(document, "linux", "namespaces")
     if isinstance(namespaces, list) and not any(at(one, "type") == "network" for one in namespaces):
@@ -1150,14 +1179,24 @@ def namespace_of_another_type_left_out(document):
                 del namespace["path"]
 
 
-@config("config-linux.mappings.uid", "config*", "runtime.*")
+OF_USER_NAMESPACES = (
+    "config-linux.namespaces.*",
+    "config-linux.devices.*",
+    "config-linux.default-devices.*",
+    "config-linux.cgroup.owner.*",
+    "config.mounts.option.*idmap*",
+    "features-linux.*",
+)
+
+
+@config("config-linux.mappings.uid", "config-linux.mappings.*", *OF_USER_NAMESPACES)
 def first_user_id_moved(document):
     for mapping in each(document, "linux", "uidMappings")[:1]:
         if isinstance(mapping.get("hostID"), int) and mapping["hostID"]:
             mapping["hostID"] += 7
 
 
-@config("config-linux.mappings.gid", "config*", "runtime.*")
+@config("config-linux.mappings.gid", "config-linux.mappings.*", *OF_USER_NAMESPACES)
 def first_group_id_moved(document):
     for mapping in each(document, "linux", "gidMappings")[:1]:
         if isinstance(mapping.get("hostID"), int) and mapping["hostID"]:
@@ -1260,6 +1299,8 @@ def cgroup_elsewhere(document):
         document["linux"]["cgroupsPath"] = "/elsewhere" + path
 
 
+# By which the suite sees that a resource is there at create.
+CREATED = ("runtime.create.applied", "runtime.lifecycle.resources-at-create", "config-linux.cgroup.unfit")
 RESOURCES = {
     "pids.limit": ("pids", "limit"),
     "memory.limit": ("memory", "limit"),
@@ -1277,11 +1318,11 @@ for _code, _keys in RESOURCES.items():
         "linux",
         "resources",
         *_keys,
-        touches=["config-linux.resources.*", "runtime.*", "config-linux.cgroup*"],
+        touches=[f"config-linux.resources.{_keys[0]}.*", *CREATED],
     )
 
 
-@config("config-linux.resources.pids.limit", "config-linux.resources.*", "runtime.*")
+@config("config-linux.resources.pids.limit", *CREATED)
 def one_task_more(document):
     limit = at(document, "linux", "resources", "pids", "limit")
     if isinstance(limit, int) and limit > 0:
@@ -1395,7 +1436,7 @@ for _kind in ("shared", "slave", "unbindable"):
         f"root-never-{_kind}",
         "config",
         f"config-linux.rootfs-propagation.{_kind}",
-        ("config-linux.rootfs-propagation.*", "config.mounts.*"),
+        ("config-linux.rootfs-propagation.*",),
         _propagation,
     )
 

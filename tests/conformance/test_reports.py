@@ -232,6 +232,12 @@ def test_markdown_tables_keep_their_shape() -> None:
     assert f"`{SHOULDS[0]}`" in made("markdown")
 
 
+def test_markdown_is_short_and_says_nothing_of_the_directories_of_the_run() -> None:
+    found = f"{'x' * 300}: cannot mount /var/tmp/ocirun-conformance-ab12/mounts.one/bundle-1: no"
+    text = made("markdown", report("x", outcome(MUSTS[0], "fail", found=found)))
+    assert "xxx: cannot mount mounts.one/bundle-1: no |" in text and "x" * 200 not in text
+
+
 # HTML. How it looks and works in a browser is in test_page.py.
 
 
