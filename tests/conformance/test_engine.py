@@ -26,8 +26,6 @@ RUNTIME = os.environ.get("OCIRUN", str(Path(sys.executable).with_name("ocirun"))
 PACKAGE = Path(ocirun_conformance.__file__).parent
 BOOK = register.load()
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes cgroups and mounts, as root")
-
 
 def judged(runtime: str, *words: str, timeout: float = 120) -> tuple[int, list[dict[str, Any]], str]:
     """The exit code, the outcomes and the complaints of the suite about a runtime, which must leave nothing behind."""
