@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -187,6 +188,8 @@ def coverage_text(book: register.Register, tested: set[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    # Whoever ends the suite by SIGTERM, as CI does, is to find nothing of it left either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = parser().parse_args(argv)
     try:
         return _main(arguments)

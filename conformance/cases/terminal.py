@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import termios
 import threading
 
 from ..bundle import Bundle
@@ -127,22 +126,21 @@ def terminal(trial: Trial) -> None:
 
 
 @case("config.process.terminal")
-def both_ways(trial: Trial) -> None:
-    """What is written to the terminal's other end is read by the process, and interrupts it as a terminal does."""
+def interrupt(trial: Trial) -> None:
+    """It is the process's own: an interrupt character at its other end is a SIGINT for the process."""
     console = Console(trial)
-    bundle = trial.bundle().args("pause")
+    bundle = trial.bundle().args("trap", "/signals")
     bundle.process["terminal"] = True
     container = trial.create(bundle, "--console-socket", console.path)
     if not console.received():
         raise CommandError("no descriptor of a terminal came over the console socket")
     container.start()
-    trial.eventually(lambda: container.proc("comm").strip() == "probe")
-    lines = termios.tcgetattr(console.descriptor)[3] & termios.ICANON
-    trial.holds("config.process.terminal", lines, "a terminal that edits lines", "it does not")
-    stat = container.proc("stat").rpartition(")")[2].split()
-    trial.check(
-        "config.process.terminal", int(stat[4]) != 0, "the process has a controlling terminal", f"tty_nr {stat[4]}"
-    )
+    log = bundle.rootfs / "signals"
+    trial.eventually(lambda: log.exists() and "ready" in log.read_text())
+    os.write(console.descriptor, b"\x03")
+    came = trial.eventually(lambda: "2" in log.read_text().split(), 3)
+    found = log.read_text().split() if log.exists() else []
+    trial.check("config.process.terminal", came, "SIGINT (2) comes to the process", f"signals that came: {found[1:]}")
 
 
 @case("config.process.terminal")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -237,13 +238,14 @@ def test_a_runtime_that_always_fails_passes_only_refusals(tmp_path: Path) -> Non
     assert [one for one in outcomes if one["verdict"] == "pass" and not wanted.search(one["expected"])] == []
 
 
-def test_interrupted_it_leaves_nothing() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(number: signal.Signals) -> None:
     argv = [sys.executable, "-m", "ocirun_conformance", "--runtime", RUNTIME, "--select", "hooks", "--select", "mounts"]
     suite = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert suite.stderr is not None
     for _ in range(5):
         suite.stderr.readline()
-    suite.send_signal(2)
+    suite.send_signal(number)
     _, told = suite.communicate(timeout=60)
     assert suite.returncode == 130 and "Traceback" not in told
     assert leavings(suite.pid) == set()
