@@ -155,7 +155,7 @@ class Launch:
             self._take_over(line, line.hear(wire.PID))
             on_pid(self.pid)
             self._move_devices()
-            line.acknowledge(self.pid)
+            line.acknowledge()
             if "mounts_ready" in self._asks:
                 line.hear(wire.MOUNTS)
                 on_mounts()
