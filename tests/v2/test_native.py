@@ -43,7 +43,7 @@ def test_native(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[st
     """The tests run to their end."""
     selection = shlex.split(os.environ.get("OCIRUN_TEST_V2_SELECT", "")) or SELECTION
     ours, theirs = os.pipe()
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ALONE, "v2", sys.executable]
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ALONE, "v2", sys.executable, "-P"]
     command += ["-m", "pytest", "-p", "reporter", "-p", "no:cacheprovider", "-q", "--no-header", "--tb=short"]
     environment = os.environ | {
         "PYTHONPATH": str(REPOSITORY / "tests" / "drivers"),
