@@ -9,7 +9,7 @@ from ..cgroup import members
 from ..errors import ContainerNotFound, Error, HostError, StateError, worded
 from ..host.procfs import is_alive, open_process, wait_for_end
 from ..store import containers
-from .kill import SIGKILL, signal_init
+from .kill import SIGKILL, signal_held
 from .status import CREATED, STOPPED, status_of
 
 TYPE_CHECKING = False
@@ -87,6 +87,7 @@ def _lock(root: str, id: str) -> int:
         time.sleep(delay)
 
 
+@worded
 def destroy(root: str, entry: containers.Entry, warn: Callable[[Error], None] | None, directory: str = "") -> None:
     """Kill what is left of a container, and remove it: delete, for who holds its lock.
 
@@ -151,7 +152,7 @@ def _kill_all(entry: containers.Entry, wait: int) -> None:
         pass
     try:
         if entry.pid:
-            signal_init(entry, SIGKILL, forgiving=True)
+            signal_held(pidfd, entry, SIGKILL)
             members.signal_all(entry.cgroup, SIGKILL)
             members.thaw(entry.cgroup)
         if pidfd >= 0:

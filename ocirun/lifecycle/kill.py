@@ -29,14 +29,14 @@ def kill(root: str, id: str, signal: int, everyone: bool = False) -> None:
         if not members.signal_all(entry.cgroup, signal) and not everyone:
             raise StateError("container not running")
         if not entry.cgroup:
-            signal_init(entry, signal, everyone)
+            _signal_init(entry, signal, everyone)
         return
-    signal_init(entry, signal, everyone)
+    _signal_init(entry, signal, everyone)
     if signal == SIGKILL:
         members.thaw(entry.cgroup)  # the frozen do not die
 
 
-def signal_init(entry: containers.Entry, signal: int, forgiving: bool) -> None:
+def _signal_init(entry: containers.Entry, signal: int, forgiving: bool) -> None:
     """Send a signal to PID 1.
 
     :param forgiving: say nothing when it has ended
@@ -47,17 +47,25 @@ def signal_init(entry: containers.Entry, signal: int, forgiving: bool) -> None:
     except ProcessLookupError:
         pidfd = -1
     try:
-        # Asked after the pidfd is held: the pid cannot become another process's between question and signal.
-        if pidfd < 0 or not is_alive(entry.pid, entry.start):
-            if forgiving:
-                return
+        if not signal_held(pidfd, entry, signal) and not forgiving:
             raise StateError("container not running")
-        send_signal(pidfd, entry.pid, signal)
-    except ProcessLookupError:
-        if not forgiving:
-            raise StateError("container not running") from None
-    except OSError as error:
-        raise HostError(f"unable to signal init: {reason_of(error.errno or 0)}") from None
     finally:
         if pidfd >= 0:
             posix.close(pidfd)
+
+
+def signal_held(process: int, entry: containers.Entry, signal: int) -> bool:
+    """Send a signal to PID 1. Was it alive? Asked when it is held: its pid cannot become another's in between.
+
+    :param process: PID 1 as of open_process(), -1 where it has ended
+    :raises HostError: it may not be signalled
+    """
+    try:
+        if process < 0 or not is_alive(entry.pid, entry.start):
+            return False
+        send_signal(process, entry.pid, signal)
+        return True
+    except ProcessLookupError:
+        return False
+    except OSError as error:
+        raise HostError(f"unable to signal init: {reason_of(error.errno or 0)}") from None
