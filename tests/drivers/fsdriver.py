@@ -5,17 +5,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
-import hashlib
-import importlib.util
 import os
 import struct
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 
-from harness import REPOSITORY
+from harness import REPOSITORY, compiled
 
 from ocirun.plan import encode, ops
 from ocirun.plan.ops import Operation
@@ -53,20 +50,8 @@ def build_program(sources: Sequence[str], main: str, replacements: Sequence[str]
     replaced = {name.removeprefix("naive_") for name in replacements}
     paths = [INIT / name for name in sources if name not in replaced]
     paths += [HERE / name for name in (*replacements, main)]
-    digest = hashlib.sha256()
-    for path in [*paths, *sorted(INIT.glob("*.h")), REPOSITORY / "native" / "ops.def"]:
-        digest.update(path.read_bytes())
-    output = REPOSITORY / "build" / "tests" / f"{Path(main).stem}-{digest.hexdigest()[:16]}"
-    if not output.exists():
-        spec = importlib.util.spec_from_file_location("native_build", REPOSITORY / "native" / "build.py")
-        assert spec is not None and spec.loader is not None
-        build = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(build)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent) as directory:
-            build.build_static(paths, Path(directory, "program"), [f"-I{INIT}", "-DOCIRUN_TEST_STEPS"])
-            os.replace(Path(directory, "program"), output)
-    return output
+    seen = [*sorted(INIT.glob("*.h")), REPOSITORY / "native" / "ops.def"]
+    return compiled(Path(main).stem, paths, seen, [f"-I{INIT}", "-DOCIRUN_TEST_STEPS"])
 
 
 def build_driver(replacements: Sequence[str] = ()) -> Path:

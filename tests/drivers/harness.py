@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ocirun
@@ -101,6 +102,17 @@ def capability_mask(names: Iterable[str]) -> int:
     return sum(1 << CAPABILITIES.index(name.removeprefix("CAP_")) for name in names)
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[tuple[Runtime, Workshop, Leftovers]]:
+    """What the fixtures give a test, for a program by itself."""
+    isolate()
+    with tempfile.TemporaryDirectory(prefix="ocirun-test-") as name:
+        scratch = Path(name)
+        scratch.chmod(0o755)
+        leftovers = Leftovers(f"ot{os.getpid()}", scratch)
+        yield Runtime(PROGRAM, scratch), Workshop(leftovers.prefix, scratch, build_probe()), leftovers
+
+
 def isolate() -> None:
     """Give this process a mount namespace of its own, so that nothing which a test leaves mounted outlives the tests,
     uts and ipc namespaces against a runtime that forgets to make them, and make it a subreaper: what a runtime orphans
@@ -138,20 +150,34 @@ def eventually(true: Callable[[], object], what: str, seconds: float = 5.0) -> N
         time.sleep(0.003)
 
 
+def native_build() -> ModuleType:
+    """native/build.py."""
+    spec = importlib.util.spec_from_file_location("native_build", REPOSITORY / "native" / "build.py")
+    assert spec is not None and spec.loader is not None
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    return build
+
+
 def build_probe() -> Path:
-    """The static program that runs in the containers, compiled once for each version of its source."""
-    source = REPOSITORY / "native" / "probe" / "probe.c"
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    output = REPOSITORY / "build" / "tests" / f"probe-{digest}"
+    """The static program that runs in the containers."""
+    return compiled("probe", [REPOSITORY / "native" / "probe" / "probe.c"])
+
+
+def compiled(name: str, sources: Sequence[Path], seen: Iterable[Path] = (), flags: Sequence[str] = ()) -> Path:
+    """A static program, compiled once for each version of its sources.
+
+    :param seen: what else of ours the compiler looks at
+    """
+    digest = hashlib.sha256()
+    for path in (*sources, *seen):
+        digest.update(path.read_bytes())
+    output = REPOSITORY / "build" / "tests" / f"{name}-{digest.hexdigest()[:16]}"
     if not output.exists():
-        spec = importlib.util.spec_from_file_location("native_build", REPOSITORY / "native" / "build.py")
-        assert spec is not None and spec.loader is not None
-        build = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(build)
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent) as directory:
-            build.build_static([source], Path(directory, "probe"), [])
-            os.replace(Path(directory, "probe"), output)
+            native_build().build_static(sources, Path(directory, name), flags)
+            os.replace(Path(directory, name), output)
     return output
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import signal
@@ -14,27 +13,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+from harness import REPOSITORY, native_build
 
 from ocirun.plan import ops
 from ocirun.plan.encode import encode
 from ocirun.plan.ops import Operation
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 INIT = REPOSITORY / "native" / "init"
 MAPS, PID, MOUNTS, READY, ERROR, ACK = range(1, 7)
 NAMES = {MAPS: "maps", PID: "pid", MOUNTS: "mounts", READY: "ready"}
 MESSAGE = struct.Struct("=IiIi")
-
-
-def native_build() -> ModuleType:
-    """native/build.py."""
-    spec = importlib.util.spec_from_file_location("native_build", REPOSITORY / "native" / "build.py")
-    assert spec is not None and spec.loader is not None
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
-    return build
 
 
 def build_init() -> Path:

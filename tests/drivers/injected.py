@@ -9,12 +9,10 @@ of the calls.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import harness
-from harness import Bundle, Leftovers, Runtime, Workshop, reap
+from harness import Bundle, Leftovers, Runtime, reap
 
 VERBS = ("create", "start", "exec", "kill", "delete", "run")
 ERRORS = ("EMFILE", "EIO", "ENOMEM", "EPERM")
@@ -112,14 +110,8 @@ def fail_once(
 
 
 def main(verbs: Sequence[str], errors: Sequence[str]) -> int:
-    harness.isolate()
     total = 0
-    with tempfile.TemporaryDirectory(prefix="ocirun-test-") as name:
-        scratch = Path(name)
-        scratch.chmod(0o755)
-        leftovers = Leftovers(f"ot{os.getpid()}", scratch)
-        workshop = Workshop(leftovers.prefix, scratch, harness.build_probe())
-        runtime = Runtime(harness.PROGRAM, scratch)
+    with harness.alone() as (runtime, workshop, leftovers):
         for verb in verbs:
             begin, runs, failures, bad = time.monotonic(), 0, 0, 0
             for number, call in enumerate(calls(runtime, workshop(), verb)):

@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import harness
-from harness import Bundle, Leftovers, Runtime, Workshop
+from harness import Bundle, Leftovers, Runtime
 from hooks_of_tests import hook
 
 VERBS = ("create", "start", "exec", "run", "delete")
@@ -125,14 +124,8 @@ def kill_once(runtime: Runtime, made: Bundle, leftovers: Leftovers, verb: str, c
 
 
 def main(verbs: Sequence[str]) -> int:
-    harness.isolate()
     failures = 0
-    with tempfile.TemporaryDirectory(prefix="ocirun-test-") as name:
-        scratch = Path(name)
-        scratch.chmod(0o755)
-        leftovers = Leftovers(f"ot{os.getpid()}", scratch)
-        workshop = Workshop(leftovers.prefix, scratch, harness.build_probe())
-        runtime = Runtime(harness.PROGRAM, scratch)
+    with harness.alone() as (runtime, workshop, leftovers):
         for verb in verbs:
             begin, count, bad = time.monotonic(), 0, 0
             while True:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness import REPOSITORY, native_build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from initdriver import INIT, REPOSITORY, HandMade, native_build
+from initdriver import INIT, HandMade
 
 from ocirun.errors import ConfigError
 from ocirun.plan import ops

@@ -256,9 +256,7 @@ def test_kill_at(init: Driver, where: str) -> None:
 
 
 def test_only_the_build_for_tests_obeys(tmp_path: Path) -> None:
-    import initdriver
-
-    program = Path(initdriver.native_build().build_init(tmp_path))
+    program = Path(harness.native_build().build_init(tmp_path))
     assert b"OCIRUN_INIT" not in program.read_bytes()
     init = Driver(program)
     init.environment = {"OCIRUN_INIT_FAIL": "0", "OCIRUN_INIT_KILL": "1"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from initdriver import REPOSITORY
+from harness import REPOSITORY
 
 
 def test_fresh() -> None:
