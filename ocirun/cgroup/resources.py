@@ -3,8 +3,8 @@ cgroup-v2.rst). Pure: what is written where, nothing is looked up.
 
 A Setting is (JSON pointer, file, value, optional), the last as in plan/parent.py. Its controller is the file's name up
 to the first dot. A value of several lines is as many writes. Devices are in devices.py. Zero and absent are the same
-for most properties, as in runc: engines write zeros for what nobody asked for. The limit of
-kernel memory is ignored, as the kernel does since 5.16.
+for most properties, as in runc: engines write zeros for what nobody asked for. The limit of kernel memory is ignored,
+as the kernel does since 5.16.
 """
 
 from __future__ import annotations

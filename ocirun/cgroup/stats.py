@@ -86,9 +86,9 @@ def _v1(where: dict[str, str]) -> Stats:
 def _memory_v1(path: str) -> Stats:
     raw = _pairs(f"{path}/memory.stat")
     memory = _present({"cache": raw.get("cache", 0)})
-    for name, prefix in (("usage", "memory"), ("swap", "memory.memsw"), ("kernel", "memory.kmem")):
+    prefixes = {"usage": "memory", "swap": "memory.memsw", "kernel": "memory.kmem", "kernelTCP": "memory.kmem.tcp"}
+    for name, prefix in prefixes.items():
         memory[name] = _entry(path, prefix)
-    memory["kernelTCP"] = _entry(path, "memory.kmem.tcp")
     return {**memory, "raw": dict(sorted(raw.items()))}
 
 

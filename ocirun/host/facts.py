@@ -34,12 +34,12 @@ def host(spec: Spec | None = None, process: Process | None = None) -> Host:
         hierarchies=hierarchies,
         may_mount=euid == 0 and (not nested or _owns_mount_namespace()),
         setgroups_denied=nested and _setgroups_denied(),
-        kcore=_exists("/proc/kcore"),
+        kcore=posix.access("/proc/kcore", posix.F_OK),
         shared=_shared(spec) if spec is not None and spec.linux.sysctl else (),
         hard_limits=hard_limits(read_file("/proc/self/limits")),
         capabilities=permitted(read_file("/proc/self/status")) if _is_capable(process) else EVERY_CAPABILITY,
         apparmor=process is None or not process.apparmor_profile or _apparmor(),
-        selinux=_exists("/sys/fs/selinux/enforce") if _is_labelled(spec, process) else True,
+        selinux=posix.access("/sys/fs/selinux/enforce", posix.F_OK) if _is_labelled(spec, process) else True,
         may_schedule=not _is_scheduled(process) or (not nested and may_schedule(read_file("/proc/self/status"))),
     )
 
@@ -169,11 +169,3 @@ def _setgroups_denied() -> bool:
         return read_file("/proc/self/setgroups").strip() == b"deny"
     except OSError:  # Linux before 3.19
         return False
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True

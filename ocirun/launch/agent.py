@@ -39,7 +39,7 @@ def take(line: wire.Wire, init: Child, number: int) -> int:
     if not is_pidfd(init.process):
         raise HostError("take the listener of the seccomp filter: a filter around us forbids pidfd_open(2)")
     while True:
-        said = line.speaks(_LOOK)
+        said = line.wait(_LOOK)
         taken = lib.sys_take_descriptor(init.process, number)
         if taken >= 0:
             break

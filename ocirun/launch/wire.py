@@ -78,7 +78,7 @@ class Wire:
         """
         speaker = self._speaker
         assert speaker is not None
-        while not self._wait(self._timeout):
+        while not self.wait(self._timeout):
             pass
         packet, sender = self._receive()
         if not packet:
@@ -105,7 +105,7 @@ class Wire:
         faults = 0
         while True:
             try:
-                ended = wait_for_end(speaker.process, _LOOK) if silent else self._wait(_LOOK) and self._has_ended()
+                ended = wait_for_end(speaker.process, _LOOK) if silent else self.wait(_LOOK) and self._has_ended()
                 packet, sender = (None, 0) if silent else self._receive()
                 silent = silent or packet == b""
                 try:
@@ -126,9 +126,9 @@ class Wire:
             if not alive:
                 raise Gone
 
-    def speaks(self, milliseconds: int) -> bool:
-        """Whether something is said, or the process ends, within that time."""
-        return self._wait(milliseconds)
+    def wait(self, milliseconds: int | None) -> bool:
+        """Wait until there is something to hear or the process has ended: false when the time is over before."""
+        return bool(self._poll.poll(milliseconds)) or self._has_ended()
 
     def acknowledge(self) -> None:
         """Tell the init to go on.
@@ -144,10 +144,6 @@ class Wire:
         """An init that still waits gives up."""
         self._socket.close()
         self.theirs.close()
-
-    def _wait(self, timeout: int | None) -> bool:
-        """Wait until there is something to receive or the process has ended: false when the time is over before."""
-        return bool(self._poll.poll(timeout)) or self._has_ended()
 
     def _has_ended(self) -> bool:
         return self._speaker is not None and wait_for_end(self._speaker.process, 0)

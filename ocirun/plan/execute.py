@@ -63,10 +63,9 @@ def build_exec(
     by_fork = "user" not in namespaces or root_is_caller(spec.linux.uid_mappings, host)
     cgroups = open_cgroups(draft, directories, "", by_fork, watched=True)
     outer_limits(draft, wanted, host)
-    if "user" in namespaces:
-        process.own_stdio_outside(draft, spec, wanted, host, options.console)
 
     if "user" in namespaces:
+        process.own_stdio_outside(draft, spec, wanted, host, options.console)
         if flags:
             add(ops.setns("outer", "", slot=pidfd, flags=flags, attempt=1))
         add(ops.setns("outer", "", slot=pidfd, flags=NAMESPACES["user"], attempt=0))

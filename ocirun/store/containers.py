@@ -3,6 +3,7 @@
     state        what later commands need, below
     config.json  the bundle's, as it was at create: `exec` and the poststop hooks take it from here
     exec.fifo    PID 1 waits on it; removed by `start`
+    notify/      mounted in the container, for its socket for sd_notify(3); where create was told of one
 
 ``state`` is a sequence of KEY=VALUE entries, each ended by NUL (as environ in proc(5)), so that a few lines of C read
 it. It appears whole, by rename(2), and only grows: what changes is appended, and of several values for a key the last
