@@ -31,10 +31,15 @@ _FAILED = {"exec": 255}  # runc: 1 for everything else
 _FAILED_TEXT = {"create": "{0} create failed: ", "run": "{0} run failed: ", "exec": "exec failed: "}
 
 
-def main() -> NoReturn:
-    """The program. Never returns, and never lets Python take itself apart at the end: that costs a millisecond."""
+def main(interrupt: bool = False) -> NoReturn:
+    """The program. Never returns, and never lets Python take itself apart at the end: that costs a millisecond.
+
+    :param interrupt: a launcher has blocked SIGINT, until it can end us without a traceback
+    """
     code = 1
     try:
+        if interrupt:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
         code = command(sys.argv)
         if hasattr(sys, "stdout"):  # a linked command starts without it (native/launcher/embed.c)
             sys.stdout.flush()
@@ -56,7 +61,7 @@ def command(argv: list[str]) -> int:
             parse(argv[1:], call)
             _take_global_flags(call)
         except UsageError as error:
-            return _misused(call, error)
+            return _misused(call, error, argv[1:])
         if call.options["version"]:
             from .version import text
 
@@ -70,7 +75,7 @@ def command(argv: list[str]) -> int:
     except Error as error:
         from .report import fatal
 
-        fatal(call, str(error))
+        fatal(call, error)
         return _FAILED.get(call.command, 1)
     except Exception as error:
         from .report import bug
@@ -116,6 +121,17 @@ def _name(call: Call) -> str:
 
 
 def _run(call: Call) -> int:
+    if call.options["debug"]:
+        from .debug import watch
+
+        debug = watch(call)
+        code = _verb(call)
+        debug.end(code)
+        return code
+    return _verb(call)
+
+
+def _verb(call: Call) -> int:
     try:
         # importlib.import_module without the package.
         module = __import__(f"{__name__}.{call.command}", fromlist=("run",))
@@ -124,28 +140,38 @@ def _run(call: Call) -> int:
     except Error as error:
         from .report import fatal
 
-        fatal(call, _FAILED_TEXT.get(call.command, "").format(_name(call)) + str(error))
+        fatal(call, error, _FAILED_TEXT.get(call.command, "").format(_name(call)))
         return _FAILED.get(call.command, 1)
 
 
-def _misused(call: Call, error: UsageError) -> int:
+def _misused(call: Call, error: UsageError, words: list[str]) -> int:
     """A wrong command line: runc prints what is wrong and the help, and says it again in the log."""
     from .parse import WrongCount
     from .report import fatal
 
+    if not isinstance(error, GlobalFlagError):
+        _look_for_log(call, words)
     if isinstance(error, UnknownCommand):
         return _no_topic(call, error.name)
     if not isinstance(error, GlobalFlagError):
         from .help import text
 
-        try:
-            _open_log(call)
-        except (GlobalFlagError, OSError):
-            pass  # what came first is reported
         what = "Incorrect Usage." if isinstance(error, WrongCount) else f"Incorrect Usage: {error}"
         out(f"{what}\n\n{text(_name(call), call.command)}")
-    fatal(call, str(error))
+    fatal(call, error)
     return 1
+
+
+def _look_for_log(call: Call, words: list[str]) -> None:
+    """Open the log of a command line that could not be parsed to its end: engines look there for what is wrong."""
+    for at, word in enumerate(words):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word[:1] == "-" and name in ("log", "log-format") and name not in call.given:
+            call.options[name] = value if equals else "".join(words[at + 1 : at + 2])
+    try:
+        _open_log(call)
+    except (GlobalFlagError, OSError):
+        call.options["log-format"] = "text"  # what came first is reported
 
 
 def _help(call: Call) -> int:
@@ -160,9 +186,11 @@ def _help(call: Call) -> int:
 
 
 def _no_topic(call: Call, topic: str) -> int:
+    from .nearest import offer
     from .report import fatal
+    from .table import COMMANDS
 
-    fatal(call, f"No help topic for '{topic}'\n")
+    fatal(call, f"No help topic for '{topic}'{offer(topic, COMMANDS)}")
     return _UNKNOWN_COMMAND
 
 
@@ -188,7 +216,8 @@ def _open_log(call: Call) -> None:
         raise GlobalFlagError(f"invalid log-format: {form}")
     if path:
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_SYNC | posix.O_CLOEXEC
-        call.log = posix.open(path, flags, 0o644)
+        # Not for a fifo to be opened or read, at its other end.
+        call.log = posix.open(path, flags | posix.O_NONBLOCK | posix.O_NOCTTY, 0o644)
 
 
 def _absolute(root: str) -> str:

@@ -7,19 +7,27 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..errors import Error
     from .call import Call
 
 
-def fatal(call: Call, message: str) -> None:
-    """The error that ends the command; it is on standard error whatever --log says. Several lines, which are one in
-    the log, are on a terminal also as they are."""
-    write(call, "error", message)
-    if call.log != 2 or ("\n" in message and posix.isatty(2)):
-        _write(2, message + "\n")
+def fatal(call: Call, error: Error | str, prefix: str = "") -> None:
+    """The error that ends the command; it is on standard error whatever --log says. Several problems, which are one
+    message in the log, are lines there."""
+    lines = [error] if isinstance(error, str) else error.lines()
+    lines[0] = prefix + lines[0]
+    if not _is_read(call):
+        write(call, "error", "\n".join(lines))
+    if call.log != 2 or _is_read(call):
+        _write(2, "".join([_printable(line.rstrip("\n")) + "\n" for line in lines]))
 
 
 def write(call: Call, level: str, message: str) -> None:
-    """One line: {"level": …, "msg": …, "time": …} or time=… level=… msg=…"""
+    """One line: {"level": …, "msg": …, "time": …} or time=… level=… msg=…; for who reads it on a terminal the message
+    alone."""
+    if _is_read(call):
+        _write(2, _printable(message if level == "error" else f"{level}: {message}") + "\n")
+        return
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if call.options["log-format"] == "json":
         from ..store.state import json_string
@@ -42,12 +50,22 @@ def bug(call: Call, error: Exception) -> None:
     fatal(call, f"internal error: {type(error).__name__}: {error}{where}")
 
 
+def _is_read(call: Call) -> bool:
+    """Whether the log is what somebody reads on a terminal."""
+    return call.log == 2 and "log-format" not in call.given and posix.isatty(2)
+
+
 def _quoted(text: str) -> str:
     """As Go's %q, where logrus finds that needed."""
     if text and all(c.isascii() and (c.isalnum() or c in "-._/@^+") for c in text):
         return text
-    named = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(named.get(c) or (c if c.isprintable() else _escaped(c)) for c in text) + '"'
+    return '"' + _printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _printable(text: str) -> str:
+    """Whatever a name or a program's words have in them: nothing moves the cursor or begins a line of its own."""
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return "".join(named.get(c) or (c if c.isprintable() else _escaped(c)) for c in text)
 
 
 def _escaped(character: str) -> str:
