@@ -11,6 +11,7 @@ STEPS = (
     "create.spawn",
     "create.maps",
     "create.pid",  # note the pid of PID 1
+    "create.scope",  # have systemd make the scope, with --systemd-cgroup
     "create.devices",  # move linux.netDevices
     "create.hooks",  # prestart and createRuntime
     "create.perform-ready",  # the runtime's operations on a PID 1 that has done all
@@ -23,6 +24,7 @@ STEPS = (
     "exec.spawn",
     "exec.maps",
     "exec.pid",
+    "exec.scope",  # have a user's systemd move the process
     "exec.perform-ready",
     "exec.release",
     "exec.pid-file",

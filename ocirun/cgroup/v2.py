@@ -26,7 +26,7 @@ _THREADED_NEVER = frozenset(("memory", "io", "cpu", "hugetlb"))  # as runc count
 def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
     """As driver.place. cgroupsPath is from the mounted root when absolute, else (and when missing: the id) from the
     parent of the caller's own cgroup: that one has processes, so that no controller may be enabled for its children.
-    systemd's form "slice:prefix:name" is a relative path like any other.
+    systemd's form "slice:prefix:name" is a relative path like any other without --systemd-cgroup.
 
     :raises OperationError: a limit where no cgroup may be made
     """

@@ -146,6 +146,7 @@ class Execution:
                 self.entry.cgroup,
                 _foreign_namespaces(self.entry.pid),
                 compiled_filter(self.spec, self.root),
+                self.entry.unit,
             )
             if self._warn:
                 tell(self._warn, "process", _of_process(plan.warnings))

@@ -40,7 +40,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     wishes = mount_options.read_mounts(draft, spec.mounts, host)
 
     draft.operations.extend(placement.operations)
-    made = _outer_stage(draft, spec, host, placement.directories, spaces, wishes)
+    made = _outer_stage(draft, spec, host, placement, spaces, wishes)
 
     add = draft.add
     add(ops.new_session("init", ""))
@@ -121,7 +121,7 @@ def _outer_stage(
     draft: Draft,
     spec: Spec,
     host: Host,
-    directories: Sequence[CgroupDir],
+    placement: Placement,
     spaces: dict[str, tuple[str | None, str]],
     wishes: Sequence[Wish],
 ) -> Sequence[int]:
@@ -134,7 +134,7 @@ def _outer_stage(
     add = draft.add
     by_fork = "user" not in spaces or root_is_caller(spec.linux.uid_mappings, host)
     pointer = "/linux/cgroupsPath" if spec.linux.cgroups_path else ""
-    by_tasks, clone = open_cgroups(draft, directories, pointer, by_fork)
+    by_tasks, clone = open_cgroups(draft, placement.joined, pointer, by_fork)
     joined = [kind for kind, (path, _) in spaces.items() if path and kind not in ("user", "mount")]
     if spaces.get("mount", (None,))[0]:
         joined.append("mount")  # last: it takes the root and working directory along
@@ -203,6 +203,7 @@ def _outer_stage(
         add(ops.unshare("outer", spaces["pid"][1], flags=NAMESPACES["pid"]))
     add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
+    draft.operations.extend(placement.scope)
     if spec.linux.net_devices:
         if host.euid:
             draft.refuse("/linux/netDevices", "network devices cannot be moved by a rootless runtime")
