@@ -109,7 +109,7 @@ class _Reader:
         if word in ("true", "false"):
             return "boolean", word == "true", ""
         if word in ("inf", "nan"):
-            return "number", word, "d"
+            return "number", word, ""
         if word in _NAMES:
             return self._annotated(_NAMES[word], depth)
         raise ValueError(f"unexpected {word or self.text[self.at :][:20]!r}" if first else "ends too soon")
@@ -216,8 +216,9 @@ def _infer(node: Node) -> str:
     if signature:
         return signature
     if kind == "number":
-        hexadecimal = content.lower().lstrip("+-").startswith("0x")
-        return "d" if not hexadecimal and ("." in content or "e" in content.lower()) else "i"
+        text = content.lower()
+        hexadecimal = text.lstrip("+-").startswith("0x")
+        return "d" if not hexadecimal and not {".", "e", "n"}.isdisjoint(text) else "i"  # n: "inf", "nan"
     if kind == "array":
         return "a" + _of_all(content)
     if kind == "dictionary":
