@@ -342,6 +342,7 @@ pytestmark = pytest.mark.ocirun
 
 
 def test_a_whole_life(runtime: Runtime, container: Container, fake: FakeSystemd) -> None:
+    """--systemd-cgroup of `create`; later commands know by themselves."""
     made, env = container.bundle, container.env
     runtime(*container.words, flags=FLAGS, env=env).ok()
     pid = int(runtime.state(made)["pid"])

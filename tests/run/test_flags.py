@@ -248,14 +248,3 @@ def test_refused_flags_of_exec(runtime: Runtime, bundle: Workshop, flag: str) ->
     result = runtime("exec", flag, "some", made.id, "/probe", "true")
     result.failed(f"{flag} is not supported by this version", code=255)
     runtime.end(made, pid)
-
-
-@pytest.mark.ocirun
-@pytest.mark.parametrize("command", ["create", "run", "plan"])
-def test_systemd_cgroup_is_refused(runtime: Runtime, bundle: Workshop, command: str) -> None:
-    made = bundle("true")
-    made.write()
-    words = [] if command == "plan" else [made.id]
-    result = runtime(command, "--bundle", str(made.path), *words, flags=["--systemd-cgroup"])
-    result.failed("--systemd-cgroup is not supported by this version")
-    assert not runtime.root.exists() or not list(runtime.root.glob("[!@]*"))

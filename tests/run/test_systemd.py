@@ -83,8 +83,8 @@ def _no_units_left() -> Iterator[None]:
 
 
 def test_a_whole_life(runtime: Runtime, bundle: Workshop) -> None:
-    """Limits are in systemd's own view and in the files, and stay there whatever systemd does; later commands know by
-    themselves that it is systemd's."""
+    """--systemd-cgroup: limits are in systemd's own view and in the files, and stay there whatever systemd does; later
+    commands know by themselves."""
     made = bundle("pause")
     directory = in_slice(made)
     made.linux["resources"] |= {
