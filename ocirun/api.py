@@ -189,6 +189,8 @@ class Container:
         preserve_fds: int = 0,
         stdio: tuple[int, int, int] = (0, 1, 2),
         ignore_paused: bool = False,
+        apparmor_profile: str = "",
+        selinux_label: str = "",
         warn: Callable[[Error], None] | None = None,
     ) -> Process:
         """Run one more program in the container, with what its own process has unless an argument says otherwise.
@@ -215,6 +217,8 @@ class Container:
             capabilities=tuple(capabilities),
             no_new_privileges=no_new_privileges,
             terminal=bool(console_socket),
+            apparmor_profile=apparmor_profile,
+            selinux_label=selinux_label,
         )
         request = Request(console_socket=console_socket, pid_file=pid_file, preserve_fds=preserve_fds, stdio=stdio)
         return Process(Execution(self.root, self.id, command, request, ignore_paused, warn).begin())

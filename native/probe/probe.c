@@ -860,6 +860,8 @@ static void look_at(FILE *found, const char *pid)
 		snprintf(link, sizeof link, "/proc/%s/fd/%s", pid, entry->d_name);
 		fd = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		snprintf(what, sizeof what, "%s/%s", fd < 0 ? "fd-seen" : "fd", entry->d_name);
+		if (fd >= 0) /* the other's link may be to something else by now */
+			snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 		tell_target(found, what, link);
 		if (fd >= 0)
 			close(fd);

@@ -178,7 +178,7 @@ def perform(
     try:
         with Manager(user, job=first.name == "systemd_scope") as manager:
             if first.name == "systemd_attach":
-                manager.call("AttachProcessesToUnit", "ssau", (unit, "", [pid]))
+                manager.call("AttachProcessesToUnit", "ssau", (unit, first.values[2], [pid]))
                 return
             _start(manager, unit, [*first.values[2], ("PIDs", "au", [pid], 0)], begun)
     except (HostError, Refused) as error:

@@ -38,7 +38,9 @@ def build_exec(
     # A user may not move processes between what is his and what is not, such as the session that he has logged into
     # (cgroups(7), "Delegation"); his systemd has that done for him.
     by_systemd = unit is not None and unit.user and (host.euid != 0 or host.in_user_namespace)
-    if by_systemd:
+    below = ""
+    if unit is not None and by_systemd:
+        below = directories[0].path.partition(f"/{unit.name}")[2]
         directories = ()
     # Moving into a cgroup v2 directory from inside the container's cgroup namespace is refused (cgroups(7),
     # nsdelegate): there that one is joined after the clone.
@@ -50,7 +52,7 @@ def build_exec(
     inherited = (*(("console",) if options.console else ()), *(("pidfd",) if namespaces else ()))
     draft = Draft(options.bundle, inherited)
     pidfd = len(inherited) - 1
-    refuse_process(draft, wanted)
+    refuse_process(draft, wanted, host)
     add = draft.add
     initial = final = None
     if wanted.exec_cpu_affinity is not None:
@@ -82,7 +84,7 @@ def build_exec(
         add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
     if unit is not None and by_systemd:
-        add(parent.systemd_attach("", unit=unit.name, user=unit.user))
+        add(parent.systemd_attach("", unit=unit.name, user=unit.user, below=below))
     if final is not None:
         add(final)
     elif initial is not None:
@@ -92,7 +94,7 @@ def build_exec(
     if late:
         add(ops.setns("init", "", slot=pidfd, flags=NAMESPACES["cgroup"], attempt=0))
     if options.new_keyring:
-        add(ops.keyring("init", "", name=f"_ses.{options.id}"))
+        process.keyring(draft, wanted, options.id)
     if root_is_own:
         add(ops.use_root("init", ""))
     else:

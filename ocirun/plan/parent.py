@@ -51,7 +51,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "setgroups_deny": (),
     "same_ids": ("file", "text"),
     "systemd_scope": ("unit", "user", "properties"),
-    "systemd_attach": ("unit", "user"),
+    "systemd_attach": ("unit", "user", "below"),
     "move_device": ("name", "wanted"),
     "hook": ("kind", "path", "args", "env", "timeout"),
     "scheduler": ("policy", "nice", "priority", "flags", "runtime", "deadline", "period"),
@@ -109,9 +109,9 @@ def systemd_scope(pointer: str, *, unit: str, user: bool, properties: Sequence[P
     return ParentOperation(("parent", pointer, "systemd_scope", (unit, user, properties)))
 
 
-def systemd_attach(pointer: str, *, unit: str, user: bool) -> Operation:
-    """Have systemd move the process of `exec` into that unit."""
-    return ParentOperation(("parent", pointer, "systemd_attach", (unit, user)))
+def systemd_attach(pointer: str, *, unit: str, user: bool, below: str) -> Operation:
+    """Have systemd move the process of `exec` into that unit's cgroup, or the one below it of that path ("/sub")."""
+    return ParentOperation(("parent", pointer, "systemd_attach", (unit, user, below)))
 
 
 def move_device(pointer: str, *, name: str, wanted: str) -> Operation:

@@ -18,7 +18,7 @@ from ocirun.cgroup import driver, systemd
 from ocirun.errors import ConfigError, HostError, OperationError
 from ocirun.host.systemd import Manager
 from ocirun.plan.build import build
-from ocirun.plan.cgroup import Placement, Unit
+from ocirun.plan.cgroup import CgroupDir, Placement, Unit
 from ocirun.plan.execute import build_exec
 from ocirun.plan.host import Hierarchy, Host
 from ocirun.plan.show import describe, to_json
@@ -192,9 +192,12 @@ def test_properties_that_are_newer(tmp_path: Path, fake: FakeSystemd, version: s
 
 def test_attach_tell_and_stop(fake: FakeSystemd) -> None:
     options = options_for(MINIMAL)
-    attach = build_exec(MINIMAL.process, MINIMAL, ORDINARY, options, (), (), None, replace(UNIT, user=True))
-    systemd.perform((), named(attach, "systemd_attach"), 4321, lambda: None)
-    assert fake.bodies("AttachProcessesToUnit") == [("test-box.scope", "", [4321])]
+    for below in ("", "/inner"):
+        path = f"/sys/fs/cgroup/a.slice/test-box.scope{below}"
+        where = CgroupDir(controllers=(), path=path, mountpoint="/sys/fs/cgroup")
+        attach = build_exec(MINIMAL.process, MINIMAL, ORDINARY, options, (where,), (), None, replace(UNIT, user=True))
+        systemd.perform((), named(attach, "systemd_attach"), 4321, lambda: None)
+    assert fake.bodies("AttachProcessesToUnit") == [("test-box.scope", below, [4321]) for below in ("", "/inner")]
     systemd.tell(UNIT, [("TasksMax", "t", 3, 0)])
     assert fake.bodies("SetUnitProperties") == [("test-box.scope", True, [("TasksMax", ("t", 3))])]
     fake.made["test-box.scope"] = []

@@ -30,7 +30,6 @@ PACKAGES = Path(ocirun.__file__).parents[1]  # where ocirun is installed, or the
 PROGRAM = os.environ.get("OCIRUN_TEST_RUNTIME", str(REPOSITORY / ".venv" / "bin" / "ocirun"))
 NAME = Path(PROGRAM).name
 TIMEOUT = float(os.environ.get("OCIRUN_TEST_TIMEOUT", "30"))  # seconds of one command, after which it hangs
-ENGINE_CONFIGS = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", REPOSITORY.parent / "shared" / "engine-configs"))
 
 CAPABILITIES = [
     "CHOWN",
@@ -365,6 +364,8 @@ class Runtime:
         :param prefix: words before the command, as `nohup`
         :param flags: further global flags
         :param stdin: /dev/null by default
+        :param popen: for subprocess.Popen; `cwd` is the scratch directory by default, for a runtime with a fault that
+            never enters the rootfs makes its directories where it is
         """
         self._count += 1
         base = self.scratch / f"command-{self._count}"
@@ -374,8 +375,8 @@ class Runtime:
             path.chmod(0o666)
         argv = [*prefix, *self.argv(*words, flags=["--log", str(log), "--log-format", "json", *flags])]
         with out.open("ab") as out_file, err.open("ab") as err_file:
-            streams = {"stdout": out_file, "stderr": err_file} | popen
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL if stdin is None else stdin, **streams)
+            popen = {"stdout": out_file, "stderr": err_file, "cwd": self.scratch} | popen
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL if stdin is None else stdin, **popen)
         return Running(argv, process, out, err, log)
 
     def __call__(self, *words: str, timeout: float = 0, **options: Any) -> Result:

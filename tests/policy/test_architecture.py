@@ -63,3 +63,14 @@ def test_the_rooms_stand_as_in_the_house() -> None:
     names = [name for row in rooms for name in re.findall(r"`ocirun/(\w+)(?:/|\.py)`", row)]
     assert sorted(names) == sorted(name for name in RANK if name not in ("_sys", "_seccomp"))
     assert [RANK[name] for name in names] == sorted(RANK[name] for name in names)
+
+
+def test_the_page_on_the_tests() -> None:
+    """tests/README.md has every folder, and names no file that is not there (below tests/, or here)."""
+    tests = REPOSITORY / "tests"
+    words = set(re.findall(r"`([^`\s=]+)`", (tests / "README.md").read_text()))
+    folders = {path.parent.name for path in tests.glob("*/*.py")}
+    assert sorted(folders - words) == []
+    files = {word for word in words if re.fullmatch(r"[\w./-]+/[\w-]+\.\w+", word)}
+    assert len(files) > 10
+    assert sorted(word for word in files if not ((tests / word).exists() or (REPOSITORY / word).exists())) == []

@@ -235,16 +235,3 @@ def test_a_wrong_rootless(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("true")
     made.write()
     runtime("plan", "--bundle", str(made.path), flags=["--rootless", "maybe"]).failed("invalid --rootless: maybe")
-
-
-# What this version does not have: refused by its name, never ignored.
-
-
-@pytest.mark.ocirun
-@pytest.mark.parametrize("flag", ["--process-label", "--apparmor", "--cgroup"])
-def test_refused_flags_of_exec(runtime: Runtime, bundle: Workshop, flag: str) -> None:
-    made = bundle("pause")
-    pid = runtime.started(made)
-    result = runtime("exec", flag, "some", made.id, "/probe", "true")
-    result.failed(f"{flag} is not supported by this version", code=255)
-    runtime.end(made, pid)
