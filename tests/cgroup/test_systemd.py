@@ -13,6 +13,7 @@ from harness import Runtime, Workshop, cgroup_roots, reap
 from plandriver import ORDINARY, V2, named, options_for, spec_of
 from plandriver import V1 as PLAIN_V1
 
+import ocirun
 import ocirun.host.systemd
 from ocirun.cgroup import driver, systemd
 from ocirun.errors import ConfigError, HostError, OperationError
@@ -362,6 +363,16 @@ def test_a_whole_life(runtime: Runtime, container: Container, fake: FakeSystemd)
     for one in sorted(processes, key=lambda one: one == pid):  # PID 1 ends after those of its pid namespace
         assert reap(one) == 137
     runtime("delete", made.id, env=env).ok()
+    assert fake.bodies("StopUnit") == [(container.unit, "replace")]
+    assert container.is_gone()
+
+
+def test_the_library(container: Container, fake: FakeSystemd, tmp_path: Path) -> None:
+    made = ocirun.Runtime(root=str(tmp_path / "root")).create(
+        container.bundle.id, str(container.bundle.path), systemd_cgroup=True
+    )
+    assert container.unit in Path(f"/proc/{made.pid}/cgroup").read_text()
+    made.delete(force=True)
     assert fake.bodies("StopUnit") == [(container.unit, "replace")]
     assert container.is_gone()
 

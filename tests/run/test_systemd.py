@@ -197,10 +197,10 @@ def test_annotations(runtime: Runtime, bundle: Workshop) -> None:
     made.config["annotations"] = {
         "org.systemd.property.TimeoutStopSec": "uint64 123",
         "org.systemd.property.CollectMode": "'inactive-or-failed'",
-        "org.systemd.property.Documentation": "['man:ocirun(8)']",
+        "org.systemd.property.Description": "'something else'",
     }
     pid = runtime.started(made, flags=FLAGS)
-    expected = {"TimeoutStopUSec": "2min 3s", "CollectMode": "inactive-or-failed", "Documentation": "man:ocirun(8)"}
+    expected = {"TimeoutStopUSec": "2min 3s", "CollectMode": "inactive-or-failed", "Description": "something else"}
     assert show(directory.name, *expected) == expected
     runtime.end(made, pid)
 
@@ -308,8 +308,13 @@ def session() -> Iterator[Session]:
     made = Session()
     subprocess.run(["useradd", "--uid", str(USER), "--no-create-home", "ocirun-tester"], check=True)
     systemctl("unmask", "systemd-logind.service")
-    systemctl("start", "systemd-logind.service", f"user@{USER}.service")
-    eventually(lambda: (made.home / "bus").exists(), "the user's D-Bus", 30)
+    units = ("systemd-logind.service", f"user@{USER}.service")
+    systemctl("start", *units)
+    try:
+        eventually(lambda: (made.home / "bus").exists(), "the user's D-Bus", 60)
+    except AssertionError as error:
+        status = subprocess.run(["systemctl", "status", "--full", *units], capture_output=True, text=True, check=False)
+        raise AssertionError(f"{error}\n{status.stdout}") from None
     yield made
     systemctl("stop", f"user@{USER}.service")
     subprocess.run(["userdel", "ocirun-tester"], check=True)

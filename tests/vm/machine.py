@@ -58,7 +58,7 @@ mount -o remount,dev,suid /tmp
 modprobe virtio_net
 cd {inside}/source
 export PYTHONPATH={inside}/source/tests/vm OCIRUN_TEST_DEBIAN=/srv/debian OCIRUN_TEST_RUNTIME={runtime}
-export OCIRUN_TEST_NETWORK_DEVICE=eth0
+export OCIRUN_TEST_NETWORK_DEVICE=eth0 OCIRUN_TEST_TIMEOUT=120
 exec {inside}/venv/bin/python -P -m pytest -p inside -p no:cacheprovider -q --no-header --tb=short {selection}
 """
 
