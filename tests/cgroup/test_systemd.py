@@ -367,6 +367,17 @@ def test_a_whole_life(runtime: Runtime, container: Container, fake: FakeSystemd)
     assert container.is_gone()
 
 
+def test_plan_asks_nobody(runtime: Runtime, container: Container, fake: FakeSystemd) -> None:
+    words = ("plan", "--bundle", str(container.bundle.path))
+    table = runtime(*words, flags=FLAGS, env=container.env).ok().out
+    assert f"have systemd make {container.unit} (" in table
+    rows = runtime(*words, "--json", flags=FLAGS, env=container.env).json
+    (row,) = [row for row in rows if row["operation"] == "systemd_scope"]
+    assert ["Slice", "s", container.slice, 0] in row["fields"]["properties"]
+    assert (row["who"], row["pointer"]) == ("parent", "/linux/cgroupsPath")
+    assert fake.calls == []
+
+
 def test_the_library(container: Container, fake: FakeSystemd, tmp_path: Path) -> None:
     made = ocirun.Runtime(root=str(tmp_path / "root")).create(
         container.bundle.id, str(container.bundle.path), systemd_cgroup=True
