@@ -207,19 +207,20 @@ def _environment(name: str) -> str:
 def _authenticate(sock: _socket.socket) -> None:
     """D-Bus specification, "Authentication Protocol": EXTERNAL, as whom the kernel says that we are.
 
+    All in one write, as libsystemd does it. What comes together with BEGIN stays with systemd until more comes, and a
+    message must not.
+
     :raises OSError: refused
     """
-    for said, expected in ((b"\0AUTH EXTERNAL\r\n", b"DATA"), (b"DATA\r\n", b"OK ")):
-        sock.sendall(said)
-        line = b""
-        while not line.endswith(b"\r\n") and len(line) < 1024:
-            data = sock.recv(1024)
-            if not data:
-                raise ConnectionResetError(104, "")
-            line += data
-        if not line.startswith(expected):
-            raise OSError(f"the bus refuses us: {line.decode('ascii', 'replace').strip()}")
-    sock.sendall(b"BEGIN\r\n")
+    sock.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")
+    said = b""
+    while said.count(b"\r\n") < 2 and len(said) < 1024:
+        data = sock.recv(1024)
+        if not data:
+            raise ConnectionResetError(104, "")
+        said += data
+        if not (b"DATA\r\nOK ".startswith(said) or said.startswith(b"DATA\r\nOK ")):
+            raise OSError(f"the bus refuses us: {' '.join(said.decode('ascii', 'replace').split())}")
 
 
 def _reason(error: OSError) -> str:

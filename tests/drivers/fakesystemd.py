@@ -88,19 +88,20 @@ class FakeSystemd:
                         connection.sendall(raw)
 
     def _authenticate(self, connection: socket.socket) -> None:
-        """Whoever the kernel says that it is (D-Bus specification, "EXTERNAL")."""
-        lines = ((b"\0AUTH EXTERNAL\r\n", b"DATA\r\n"), (b"DATA\r\n", b"OK 1234\r\n"), (b"BEGIN\r\n", b""))
-        for expected, said in lines:
-            found = b""
-            while not found.endswith(b"\r\n"):
-                data = connection.recv(1 if expected == b"BEGIN\r\n" else 100)
-                if not data:
-                    return
-                found += data
-            if found != expected or self.rejects:
+        """Whoever the kernel says that it is (D-Bus specification, "EXTERNAL"). As with systemd, what comes together
+        with BEGIN gets no answer."""
+        answers = {b"\0AUTH EXTERNAL": b"DATA\r\n", b"DATA": b"OK 1234\r\n", b"BEGIN": b""}
+        found = b""
+        while not found.endswith(b"BEGIN\r\n"):
+            data = connection.recv(256)
+            if not data:
+                return
+            found += data
+            if self.rejects:
                 connection.sendall(b"REJECTED EXTERNAL\r\n")
-            elif said:
-                connection.sendall(said)
+                return
+            for line in data.split(b"\r\n")[:-1]:
+                connection.sendall(answers.get(line, b"ERROR\r\n"))
 
     def _answers(self, message: Message) -> list[object]:
         member = message.header.fields[HeaderFields.member]

@@ -180,7 +180,7 @@ def test_devices_that_are_denied_beside_all_others(runtime: Runtime, bundle: Wor
     """Which systemd cannot say."""
     made = bundle("pause")
     directory = in_slice(made)
-    rule = {"allow": False, "type": "c", "major": 10, "minor": 236, "access": "rwm"}
+    rule = {"allow": False, "type": "c", "major": 10, "minor": 236, "access": "rw"}
     with_devices(made, {"allow": True, "access": "rwm"}, rule)
     pid = runtime.started(made, flags=FLAGS)
     assert show(directory.name, "DevicePolicy") == {"DevicePolicy": "auto"}
@@ -299,7 +299,8 @@ class Session:
     def __init__(self) -> None:
         self.home = Path(f"/run/user/{USER}")
         self.environment = ["env", f"XDG_RUNTIME_DIR={self.home}", "-u", "DBUS_SESSION_BUS_ADDRESS"]
-        self.prefix = [*AS_USER, *self.environment]
+        # In the host's mount namespace, where $XDG_RUNTIME_DIR is mounted when the tests are in theirs.
+        self.prefix = ["nsenter", "--target", "1", "--mount", *AS_USER, *self.environment]
         self.top = ROOT / f"user.slice/user-{USER}.slice/user@{USER}.service"
 
 
@@ -311,7 +312,8 @@ def session() -> Iterator[Session]:
     units = ("systemd-logind.service", f"user@{USER}.service")
     systemctl("start", *units)
     try:
-        eventually(lambda: (made.home / "bus").exists(), "the user's D-Bus", 60)
+        there = [*made.prefix, "test", "-S", str(made.home / "bus")]
+        eventually(lambda: subprocess.run(there, check=False).returncode == 0, "the user's D-Bus", 60)
     except AssertionError as error:
         status = subprocess.run(["systemctl", "status", "--full", *units], capture_output=True, text=True, check=False)
         raise AssertionError(f"{error}\n{status.stdout}") from None
