@@ -70,6 +70,9 @@ int tell(struct init *init, enum message_type type, int32_t arg);
 /* Report that the present record failed with this result of its operation: to the runtime, or into the exec fifo. */
 void tell_failure(struct init *init, int result);
 
+/* op_exec.c: whether the program's environment, of an operation that is still to come, has no HOME or an empty one. */
+bool lacks_home(const struct init *init);
+
 /* op_exec.c: look HOME up in the container's passwd. */
 void note_home(struct init *init, uint32_t uid);
 

@@ -170,7 +170,8 @@ int op_set_user(struct init *init, const struct op_set_user *op)
 	const gid_t *groups = plan_blob(&init->plan, op->groups);
 
 	/* Now, since later the user may not read it, or the filter not allow it (as runc). */
-	note_home(init, op->uid);
+	if (lacks_home(init))
+		note_home(init, op->uid);
 	/* The permitted set survives the change from 0, and set_capabilities picks from it. */
 	if (prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) < 0)
 		return -errno;

@@ -45,15 +45,21 @@ def send_descriptor(path: str, fd: int, name: str, what: str) -> None:
 
 
 def receive_descriptor(sock: _socket.socket) -> int:
-    """The descriptor that the other end sent.
+    """The terminal that the other end has sent, before it said that it is ready: nothing is waited for.
 
     :raises HostError: it sent none
     """
-    _, ancillary, _, _ = sock.recvmsg(4096, _socket.CMSG_LEN(4), getattr(_socket, "MSG_CMSG_CLOEXEC", 0x40000000))
+    flags = _socket.MSG_DONTWAIT | getattr(_socket, "MSG_CMSG_CLOEXEC", 0x40000000)
+    try:
+        _, ancillary, _, _ = sock.recvmsg(4096, _socket.CMSG_LEN(4), flags)
+    except BlockingIOError:
+        ancillary = []
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             (fd,) = unpack("i", data[:4])
-            return int(fd)
+            if posix.isatty(fd):
+                return int(fd)
+            posix.close(fd)
     raise HostError("the container sent no terminal")
 
 

@@ -385,9 +385,10 @@ def timestamp() -> str:
 
 
 def _fifo(path: str) -> int:
-    """PID 1 waits on it. Opened for reading and writing, which never blocks (fifo(7))."""
+    """PID 1 waits on it. Opened for reading and writing, which never blocks (fifo(7)); nor does what it reads and
+    writes there, whatever others have taken or written."""
     posix.mkfifo(path, 0o600)
-    return posix.open(path, posix.O_RDWR | posix.O_CLOEXEC)
+    return posix.open(path, posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC)
 
 
 def _late(plan: Plan) -> tuple[containers.Late, ...]:

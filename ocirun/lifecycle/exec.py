@@ -173,6 +173,7 @@ class Execution:
         except BaseException:
             launch.abandon()
             raise
+        launch.close()
         return launch.pid
 
     def _options(self, console: bool) -> Options:

@@ -333,6 +333,7 @@ _WORDS: dict[str, Any] = {
     "move_device": _move_device,
     "open": _open,
     "open_tree": lambda f: f"take {f['path']}{' and all below' if f['recursive'] else ''} along",
+    "open_cgroup": "open the cgroup {path}, read-only",
     "new_mount": lambda f: f"mount {f['fstype']} from {f['source']}{_brackets(_mount_words(f))}",
     "put_away": "put the last {count} aside",
     "user_namespace": _user_namespace,

@@ -266,3 +266,10 @@ def test_a_runtime_that_ignores_it_runs(cell: str) -> None:
     if row.state == "done" and cell != "/linux/namespaces/*/type":  # without any, everything else is an error
         found = [effect(ignoring(cell)(base(host)), host) for host in HOSTS]
         assert not all(isinstance(one, str) for one in found), found
+
+
+def test_every_advisory_is_told_of() -> None:
+    """SECURITY.md says of each what stops it here."""
+    text = (matrix.TESTS.parent / "SECURITY.md").read_text()
+    told = " ".join(line for line in text.splitlines() if line.startswith("|"))
+    assert [name for name in CELLS["advisory"] if not re.search(rf"(?<![\w-]){name}(?![\w-])", told)] == []
