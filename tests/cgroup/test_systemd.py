@@ -148,12 +148,12 @@ def test_the_plan_of_exec() -> None:
     """Root joins by itself; a user asks his systemd, since he may not leave his session."""
     directories = driver.place(spec("system.slice:test:box"), V2, "box", "auto", True).directories
     for host, unit, names in (
-        (V2, UNIT, {"open_tree"}),
-        (V2, replace(UNIT, user=True), {"open_tree"}),
+        (V2, UNIT, {"open_cgroup"}),
+        (V2, replace(UNIT, user=True), {"open_cgroup"}),
         (ORDINARY, replace(UNIT, user=True), {"systemd_attach"}),
     ):
         made = build_exec(MINIMAL.process, MINIMAL, host, options_for(MINIMAL), directories, (), None, unit)
-        assert {op.name for op in made.operations} & {"open_tree", "systemd_attach"} == names
+        assert {op.name for op in made.operations} & {"open_cgroup", "systemd_attach"} == names
 
 
 # What is asked of systemd
