@@ -243,6 +243,7 @@ def test_a_unit_of_that_name(runtime: Runtime, bundle: Workshop) -> None:
 def test_a_kill_by_systemd(runtime: Runtime, bundle: Workshop) -> None:
     """Whoever stops the unit ends the container."""
     made = bundle("pause")
+    made.config["annotations"] = {"org.systemd.property.TimeoutStopSec": "1"}
     directory = in_slice(made)
     pid = runtime.started(made, flags=FLAGS)
     systemctl("stop", directory.name)
@@ -277,7 +278,7 @@ class Session:
 
     def __init__(self) -> None:
         self.home = Path(f"/run/user/{USER}")
-        self.environment = ["env", f"XDG_RUNTIME_DIR={self.home}", "-u", "DBUS_SESSION_BUS_ADDRESS"]
+        self.environment = ["env", "-u", "DBUS_SESSION_BUS_ADDRESS", f"XDG_RUNTIME_DIR={self.home}"]
         # In the host's mount namespace, where $XDG_RUNTIME_DIR is mounted when the tests are in theirs.
         self.prefix = ["nsenter", "--target", "1", "--mount", *AS_USER, *self.environment]
         self.top = ROOT / f"user.slice/user-{USER}.slice/user@{USER}.service"
