@@ -14,6 +14,7 @@ STEPS = (
     "create.scope",  # have systemd make the scope, with --systemd-cgroup
     "create.devices",  # move linux.netDevices
     "create.hooks",  # prestart and createRuntime
+    "create.listener",  # pass the listener of the seccomp filter to the agent
     "create.perform-ready",  # the runtime's operations on a PID 1 that has done all
     "create.created",  # last state file
     "create.release",  # let PID 1 go on to wait for start
@@ -25,6 +26,7 @@ STEPS = (
     "exec.maps",
     "exec.pid",
     "exec.scope",  # have a user's systemd move the process
+    "exec.listener",
     "exec.perform-ready",
     "exec.release",
     "exec.pid-file",

@@ -148,6 +148,10 @@ int op_ready(struct init *init, const struct op_ready *op)
 	(void)op;
 	close_all_but_fifo(init);
 	r = tell_and_wait(init, MESSAGE_READY, 0);
+	/* The agent has it by now. As long as we had one too, nobody would notice that the agent has gone. */
+	if (init->listener >= 0)
+		close(init->listener);
+	init->listener = -1;
 	return r < 0 ? r : 0;
 }
 

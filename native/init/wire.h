@@ -13,6 +13,9 @@
  *      │◄───────────────────────────────────────────────── MOUNTS ──────┤ (only with `mounts_ready`)
  *      │  prestart, createRuntime hooks                                 │
  *      ├─ ACK ─────────────────────────────────────────────────────────►│ createContainer hooks, pivot_root ...
+ *      │◄──────────────────────────────── LISTENER (descriptor) ────────┤ (only with `listener`)
+ *      ├─ ACK ─────────────────────────────────────────────────────────►│ the filter, whose listener is that descriptor
+ *      │  pidfd_getfd, until it is there; the agent gets it             │
  *      │◄────────────────────────────────────────────────── READY ──────┤
  *      │  state on disk: "created"                                      │
  *      ├─ ACK ─────────────────────────────────────────────────────────►│ closes the socket; exec fifo; exec
@@ -41,6 +44,8 @@
  *   runtime, for MAPS and PID            the message; the outer stage's end (its pidfd)
  *   runtime, for MOUNTS and READY        the message; PID 1's end (its pidfd): by its own death, by SIGKILL of anybody
  *                                        who may, `delete --force` among them, or by the runtime's own death
+ *   runtime, for the seccomp listener    its being there; any message (the filter was refused); PID 1's end
+ *   runtime, for the seccomp agent       10 s in connect and in send
  *   runtime, for newuidmap, newgidmap    their end: programs of the host
  *   runtime, for prestart, createRuntime, poststart and poststop hooks      their end, or their timeout
  *   runtime, for the exec (run, exec)    PID 1's exec, or its end, looked at on end-of-file and every 50 ms
@@ -69,6 +74,7 @@ enum message_type {
 	MESSAGE_READY,    /* init → runtime: nothing is left but the exec */
 	MESSAGE_ERROR,    /* init → runtime: operation `index` failed with `error` (errno, 0 for none); text has details */
 	MESSAGE_ACK,      /* runtime → init: go on */
+	MESSAGE_LISTENER, /* init → runtime: arg is the descriptor that the seccomp listener will be, in PID 1 */
 };
 
 struct message {

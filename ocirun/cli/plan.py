@@ -47,7 +47,7 @@ def run(call: Call) -> int:
     if spec.linux.seccomp:
         from ..seccomp.cache import compile_filter  # and libseccomp with it
 
-        filter = compile_filter(spec.linux.seccomp, None)
+        filter = compile_filter(spec.linux.seccomp)
     placement = driver.place(spec, host, _ID, tolerance, call.options["systemd-cgroup"])
     plan = build(spec, host, options, placement, filter)
     tell(warner(call), "config.json", plan.warnings)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import select
     from typing import Any
 
+_PATIENCE = 10  # seconds that somebody else's socket makes us wait
+
 
 def connect(path: str, what: str) -> int:
     """A descriptor connected to a unix stream socket that waits for one from us.
@@ -22,8 +24,13 @@ def connect(path: str, what: str) -> int:
     """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     try:
+        # Neither for a connection to be taken nor, later, for what is sent to be (unix(7), socket(7)).
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, pack("ll", _PATIENCE, 0))
         sock.connect(path)
         return sock.detach()
+    except BlockingIOError:
+        sock.close()
+        raise HostError(f"connect to {what} {path}: nobody takes the connection within {_PATIENCE} s") from None
     except OSError as error:
         sock.close()
         reason = reason_of(error.errno) if error.errno else str(error)  # a path of more than 107 bytes has no errno

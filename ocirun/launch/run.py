@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..plan.ops import Operation
     from .netdev import Devices
 
-_ASKING = ("map_ids", "mounts_ready")
+_ASKING = ("map_ids", "mounts_ready", "listener")
 INIT = __file__.rpartition("/launch/")[0] + "/ocirun-init"
 _HANGING_UP = 1000  # milliseconds from the end of file to the end of the process that has caused it
 ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
@@ -121,11 +121,14 @@ class Launch:
         finally:
             posix.close(source)
 
-    def run(self, on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> None:
+    def run(
+        self, on_pid: Callable[[int], None], on_mounts: Callable[[], None], on_listener: Callable[[int], None]
+    ) -> None:
         """Go on until the init says READY.
 
         :param on_pid: called when PID 1 exists and has done nothing yet
         :param on_mounts: called when all mounts are attached and pivot_root has not happened
+        :param on_listener: called with the listener of the process's seccomp filter, which is closed afterwards
         :raises OperationError: one of its operations failed
         :raises Error: it died, or what a callback raises
         """
@@ -146,6 +149,8 @@ class Launch:
                 line.hear(wire.MOUNTS)
                 on_mounts()
                 line.acknowledge()
+            if "listener" in self._asks:
+                self._pass_listener(line, on_listener)
             line.hear(wire.READY)
             self._perform(READY)
         except wire.Failure as failure:
@@ -175,6 +180,19 @@ class Launch:
         self._outer.end()
         self._outer.close()
         self._outer = None
+
+    def _pass_listener(self, line: wire.Wire, on_listener: Callable[[int], None]) -> None:
+        from . import agent  # few containers have one
+
+        number = line.hear(wire.LISTENER)
+        line.acknowledge()
+        assert self._init is not None
+        steps.reach(f"{self.verb}.listener")
+        listener = agent.take(line, self._init, number)
+        try:
+            on_listener(listener)
+        finally:
+            posix.close(listener)
 
     def _perform(self, moment: str) -> None:
         """The operations of a moment on PID 1."""

@@ -17,9 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .child import Child
 
-MAPS, PID, MOUNTS, READY, ERROR, ACK = range(1, 7)
+MAPS, PID, MOUNTS, READY, ERROR, ACK, LISTENER = range(1, 8)
 
-_NAMES = ("", "MAPS", "PID", "MOUNTS", "READY", "ERROR", "ACK")
+_NAMES = ("", "MAPS", "PID", "MOUNTS", "READY", "ERROR", "ACK", "LISTENER")
 _MESSAGE = Struct("=IiIi")
 _LARGEST = _MESSAGE.size + 4096
 _ERRNO_MAX = 4095  # of the kernel's include/linux/err.h
@@ -116,6 +116,10 @@ class Wire:
                 raise Breach(f"{_name(kind)} where the exec is due")
             if not alive:
                 raise Gone
+
+    def speaks(self, milliseconds: int) -> bool:
+        """Whether something is said, or the process ends, within that time."""
+        return self._wait(milliseconds)
 
     def acknowledge(self, arg: int = 0) -> None:
         """Tell the init to go on.

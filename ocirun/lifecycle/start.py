@@ -8,10 +8,10 @@ import select
 from _struct import unpack
 
 from .. import steps
-from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason
+from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason, worded
 from ..host.procfs import has_executed, is_alive, is_pidfd, open_process, wait_for_end
 from ..store import containers
-from .status import CREATED, STOPPED, status_of
+from .status import CREATED, RUNNING, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _ENXIO = 6
 _FIONREAD = 0x541B  # <asm-generic/ioctls.h>
 
 
+@worded
 def start(root: str, id: str, notify_socket: str = "") -> None:
     """Start a created container. Returns when the program has been executed.
 
@@ -44,11 +45,15 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
             raise StateError("cannot start an already running container")
         if notify_socket:
             notifier = _notifier(root, id, notify_socket)
-        _open_the_way(root, entry)
+        if "poststart" in entry.hooks:
+            from .hooked import poststart  # what cannot be loaded must be known before the program runs
+        try:
+            _open_the_way(root, entry)
+        except (HostError, OSError):
+            if status_of(root, entry) != RUNNING:  # else it has happened, and that is what was asked for
+                raise
         if "poststart" in entry.hooks:
             steps.reach("start.poststart")
-            from .hooked import poststart
-
             poststart(root, entry)
     finally:
         posix.close(fd)

@@ -100,8 +100,6 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) ->
         labels.check_mounts(draft, spec, host)
     if linux.intel_rdt:
         draft.unsupported("/linux/intelRdt", "intelRdt")
-    if linux.seccomp and linux.seccomp.listener_path:
-        draft.unsupported("/linux/seccomp/listenerPath", "a seccomp listener")
     if no_pivot and PROPAGATION.get(linux.rootfs_propagation or "", 0) & MS_PRIVATE:
         draft.refuse("/linux/rootfsPropagation", "rootfsPropagation of [r]private is not safe without pivot_root")
     if host.shared:

@@ -70,6 +70,7 @@ FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "umask": (("mask", "u32"),),
     "chdir": (("path", "str"), ("required", "u32")),
     "set_rlimit": (("resource", "u32"), ("pad", "u32"), ("soft", "u64"), ("hard", "u64")),
+    "listener": (),
     "seccomp": (("filter", "blob"), ("flags", "u32")),
     "find_executable": (("name", "str"), ("env", "strv")),
     "ready": (),

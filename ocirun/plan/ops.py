@@ -110,11 +110,12 @@ LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {
     "umask": (60, "HHII0Q", ()),
     "chdir": (61, "HHIIII0Q", ((3, "str"),)),
     "set_rlimit": (62, "HHIIIQQ0Q", ()),
-    "seccomp": (63, "HHIIII0Q", ((3, "blob"),)),
-    "find_executable": (64, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
-    "ready": (65, "HHI0Q", ()),
-    "wait_start": (66, "HHII0Q", ()),
-    "exec": (67, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
+    "listener": (63, "HHI0Q", ()),
+    "seccomp": (64, "HHIIII0Q", ((3, "blob"),)),
+    "find_executable": (65, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
+    "ready": (66, "HHI0Q", ()),
+    "wait_start": (67, "HHII0Q", ()),
+    "exec": (68, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
 }
 
 
@@ -422,6 +423,11 @@ def chdir(who: str, pointer: str, *, path: str, required: int) -> Operation:
 
 def set_rlimit(who: str, pointer: str, *, resource: int, pad: int, soft: int, hard: int) -> Operation:
     return Operation((who, pointer, "set_rlimit", (resource, pad, soft, hard)))
+
+
+def listener(who: str, pointer: str) -> Operation:
+    """Tell the parent which descriptor the seccomp listener of the next record will be, and wait until it looks for it: once the filter is on, no system call of ours may be needed to hand it over (seccomp_unotify(2))."""
+    return Operation((who, pointer, "listener", ()))
 
 
 def seccomp(who: str, pointer: str, *, filter: bytes, flags: int) -> Operation:

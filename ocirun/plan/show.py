@@ -376,6 +376,7 @@ _WORDS: dict[str, Any] = {
     "hostname": "set the host name {name}",
     "domainname": "set the domain name {name}",
     "sysctl": "set sysctl {path} to {value}",
+    "listener": "offer the listener of the seccomp filter",
     "label": "write {value} to /proc/self/{file}",
     "file_label": "give {target} the label {label}",
     "mask": "mask {target}",

@@ -176,7 +176,7 @@ def play(script: Script) -> str:
     """What becomes of one script, in a word."""
     launch = launched(*script)
     try:
-        launch.run(lambda pid: None, lambda: None)
+        launch.run(lambda pid: None, lambda: None, lambda listener: None)
         assert is_child(launch.pid), f"{launch.pid} is PID 1 and no child"
         launch.release(wait_for_exec=True)
         with open(f"/proc/{launch.pid}/stat", "rb") as file:

@@ -64,7 +64,7 @@ def ended(outer: list[str], init: list[str], asks_for_maps: bool = False) -> str
     begin = time.monotonic()
     launch = hostile.launched(asks_for_maps, outer, init)
     try:
-        launch.run(lambda pid: None, lambda: None)
+        launch.run(lambda pid: None, lambda: None, lambda listener: None)
         launch.release(wait_for_exec=True)
         said = ""
     except HostError as error:

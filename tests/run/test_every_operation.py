@@ -38,6 +38,7 @@ WATCHED = {
     "join_cgroup": "test_cgroup.py::test_joined_everywhere_and_removed",
     "keyring": "test_process.py::test_keyring",
     "link_up": "test_process.py::test_a_plain_root_process",
+    "listener": "test_seccomp_agent.py::test_exec_has_a_listener_of_its_own",
     "make_node": "test_devices.py::test_in_a_user_namespace",
     "map_ids": "test_namespaces.py::test_user_namespace",
     "mask": "test_filesystem.py::test_masked_and_readonly_paths",
