@@ -93,12 +93,16 @@ def test_a_whole_life(runtime: Runtime, bundle: Workshop) -> None:
     directory = in_slice(made)
     made.linux["resources"] |= {
         "memory": {"limit": 64 * MIB, "reservation": 16 * MIB, "swap": 96 * MIB},
-        "cpu": {"shares": 512, "quota": 12340, "period": 50000, "burst": 1000, "cpus": "0", "mems": "0"},
+        "cpu": {"shares": 512, "quota": 12340, "period": 50000, "cpus": "0", "mems": "0"},
         "pids": {"limit": 30},
         "blockIO": {"weight": 300},
         "hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}],
         "unified": {"memory.high": str(48 * MIB), "memory.oom.group": "1"},
     }
+    wanted = {"cpu.max": "12340 50000\n", "memory.max": f"{64 * MIB}\n", "pids.max": "30\n"}
+    if runtime.name != "runc":  # from 1.2 on
+        made.linux["resources"]["cpu"]["burst"] = 1000
+        wanted["cpu.max.burst"] = "1000\n"
     with_devices(made, *ALLOWED)
     pid = runtime.created(made, flags=FLAGS)
     unit = directory.name
@@ -125,7 +129,6 @@ def test_a_whole_life(runtime: Runtime, bundle: Workshop) -> None:
         shown["CPUQuotaPerSecUSec"] = "250ms"
     assert found == shown | newer
     limits = files(directory)
-    wanted = {"cpu.max": "12340 50000\n", "cpu.max.burst": "1000\n", "memory.max": f"{64 * MIB}\n", "pids.max": "30\n"}
     assert limits | wanted == limits
     runtime("start", made.id).ok()
     assert devices(runtime, made) == [True, False, False]
@@ -342,7 +345,8 @@ def test_the_systemd_of_a_user(users: Runtime, bundle: Workshop, session: Sessio
     assert (directory / "pids.max").read_text() == "31\n"
     users("exec", "--detach", made.id, "/probe", "pause", **call).ok()
     processes = [int(line) for line in (directory / "cgroup.procs").read_text().split()]
-    assert len(processes) == 2
+    if users.name != "runc":  # from 1.5 on; before, its exec stays outside where the user may not move it
+        assert len(processes) == 2
     users("pause", made.id, **call).ok()
     assert users("state", made.id, **call).json["status"] == "paused"
     users("resume", made.id, **call).ok()
