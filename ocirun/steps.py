@@ -57,6 +57,9 @@ class Watcher:
     def operation(self, operation: Operation) -> None:
         """The runtime is about to perform it."""
 
+    def note(self, text: str) -> None:
+        """Something is done without, which is no failure."""
+
     def done(self, plan: Plan, times: int) -> None:
         """The init has done what it could of a plan.
 
@@ -71,6 +74,12 @@ def reach(step: str) -> None:
     """Nothing, except with --debug and in the tests' own front door."""
     if watcher is not None:
         watcher.step(step)
+
+
+def note(text: str) -> None:
+    """Nothing, except with --debug: what the container does without."""
+    if watcher is not None:
+        watcher.note(text)
 
 
 def begin(operation: Operation) -> None:

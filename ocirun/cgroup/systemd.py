@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posix
 
+from .. import steps
 from ..errors import ConfigError, HostError, OperationError, Problem
 from ..host.files import read_file
 from ..host.systemd import Manager, Refused
@@ -175,6 +176,7 @@ def perform(
     """
     first, *rest = operations
     unit, user = first.values[:2]
+    steps.begin(first)
     try:
         with Manager(user, job=first.name == "systemd_scope") as manager:
             if first.name == "systemd_attach":

@@ -137,6 +137,8 @@ class Creation:
             self.spec = extended(self.spec, self.notify_directory)
         host = facts.host(self.spec, self.spec.process)
         placement = driver.place(self.spec, host, self.id, self.request.rootless, self.request.systemd_cgroup)
+        if not placement.directories:
+            steps.note("the container has no cgroup: none can be made here, and it asks for no limits")
         plan = self._plan(host, placement, console_socket >= 0, wait)
         if self._warn:
             tell(self._warn, "config.json", plan.warnings)
