@@ -33,7 +33,6 @@ struct init {
 	bool unprivileged;   /* the runtime is an ordinary user's */
 	bool alone;          /* an ordinary user's, in a user namespace that it has made: see show() */
 	bool in_cwd;         /* chdir has been there */
-	pid_t pid;           /* of PID 1, in the runtime's pid namespace; 0 in the outer stage */
 	int listener;        /* of our seccomp filter, until the runtime has it; else -1 */
 	struct capabilities capabilities; /* as set_capabilities has set them */
 	uint64_t for_filter; /* CAP_SYS_ADMIN, permitted beside them until the filter is loaded; or 0 */

@@ -306,7 +306,6 @@ static int begin(struct init *init, const struct op_clone *op, int procs)
 	if (r < 0)
 		return r;
 	show(init, false);
-	init->pid = r;
 	if (procs < 0)
 		return 0;
 	r = join(procs);

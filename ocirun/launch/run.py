@@ -160,7 +160,7 @@ class Launch:
             on_pid(self.pid)
             self._enter_unit()
             self._move_devices()
-            line.acknowledge(self.pid)
+            line.acknowledge()
             if "mounts_ready" in self._asks:
                 line.hear(wire.MOUNTS)
                 on_mounts()
