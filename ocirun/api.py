@@ -263,6 +263,7 @@ class Runtime:
         stdio: tuple[int, int, int] = (0, 1, 2),
         no_pivot: bool = False,
         new_keyring: bool = True,
+        systemd_cgroup: bool = False,
         warn: Callable[[Error], None] | None = None,
     ) -> Container:
         """Create a container, whose program then waits for ``start``.
@@ -271,6 +272,7 @@ class Runtime:
         :param console_socket: path of a unix socket that gets the terminal, for process.terminal
         :param preserve_fds: this many descriptors from 3 on are passed; they must be inheritable
         :param stdio: descriptors of this process, its standard input, output and error
+        :param systemd_cgroup: systemd makes its cgroup, and linux.cgroupsPath is "slice:prefix:name"
         :param warn: called for what config.json has that is taken but hardly meant, with a ConfigError for each
         :raises ConfigError: config.json is invalid
         :raises ContainerExists: the id is taken
@@ -287,6 +289,7 @@ class Runtime:
             stdio=stdio,
             no_pivot=no_pivot,
             new_keyring=new_keyring,
+            systemd_cgroup=systemd_cgroup,
         )
         return Container(self.root, id, Process(create(self.root, id, bundle, request, warn)))
 
@@ -299,6 +302,7 @@ class Runtime:
         preserve_fds: int = 0,
         no_pivot: bool = False,
         new_keyring: bool = True,
+        systemd_cgroup: bool = False,
         warn: Callable[[Error], None] | None = None,
     ) -> int | None:
         """Create, start, wait and delete. The exit code, or 128 + the signal that ended it; None: see Process.wait.
@@ -313,6 +317,7 @@ class Runtime:
             preserve_fds=preserve_fds,
             no_pivot=no_pivot,
             new_keyring=new_keyring,
+            systemd_cgroup=systemd_cgroup,
             warn=warn,
         )
         try:

@@ -48,7 +48,8 @@ def run(call: Call) -> int:
         from ..seccomp.cache import compile_filter  # and libseccomp with it
 
         filter = compile_filter(spec.linux.seccomp)
-    plan = build(spec, host, options, driver.place(spec, host, _ID, tolerance), filter)
+    placement = driver.place(spec, host, _ID, tolerance, call.options["systemd-cgroup"])
+    plan = build(spec, host, options, placement, filter)
     tell(warner(call), "config.json", plan.warnings)
     out(show.to_json(plan) if call.flags["json"] else show.table(plan))
     return 0

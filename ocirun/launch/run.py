@@ -10,7 +10,7 @@ from ..cgroup import driver, members
 from ..errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
 from ..host.files import read_file
 from ..plan.encode import encode
-from ..plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY
+from ..plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY, SCOPE
 from . import program, wire
 from .child import Child
 
@@ -53,18 +53,25 @@ class Launch:
         self._asks: set[str] = set()  # those of the init's operations that wait for us
         for operation in plan.operations:
             if operation[0] == "parent":
-                self._at.setdefault(MOMENTS[operation[2]], []).append(operation)
+                moment = MOMENTS[operation[2]]
+                if moment == PREPARE and SCOPE in self._at:
+                    moment = SCOPE
+                self._at.setdefault(moment, []).append(operation)
             elif operation[2] in _ASKING:
                 self._asks.add(operation[2])
         self.hooks = self._at.get(MOUNTS, [])
+        self.in_unit = False  # systemd may have made the container's scope
         self._devices: Devices | None = None
         self._times = -1  # what the init writes for --debug
 
     def prepare(self) -> None:
         """The operations before the init exists: the cgroup and its limits.
 
+        :raises HostError: the cgroup is in use
         :raises OperationError: one failed
         """
+        if SCOPE in self._at and self._at[SCOPE][0].name == "systemd_scope":
+            driver.refuse_used(self.directories)
         if PREPARE in self._at:
             steps.reach(f"{self.verb}.cgroup")
             driver.perform(self.directories, self._at[PREPARE])
@@ -151,6 +158,7 @@ class Launch:
                 line.acknowledge()
             self._take_over(line, line.hear(wire.PID))
             on_pid(self.pid)
+            self._enter_unit()
             self._move_devices()
             line.acknowledge()
             if "mounts_ready" in self._asks:
@@ -211,6 +219,17 @@ class Launch:
 
             steps.reach(f"{self.verb}.perform-{moment}")
             perform(self.pid, self._at[moment], self.plan)
+
+    def _enter_unit(self) -> None:
+        """PID 1, or the process of `exec`, gets into its scope of systemd, before it is anywhere else."""
+        if SCOPE in self._at:
+            from ..cgroup import systemd  # half of the hosts' containers have one, and 20 ms of jeepney
+
+            steps.reach(f"{self.verb}.scope")
+            systemd.perform(self.directories, self._at[SCOPE], self.pid, self._note_unit)
+
+    def _note_unit(self) -> None:
+        self.in_unit = True
 
     def _move_devices(self) -> None:
         """linux.netDevices, while PID 1 has done nothing in its network namespace."""

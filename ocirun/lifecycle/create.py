@@ -47,6 +47,7 @@ class Request(Record):
     no_pivot: bool = False  # create and run only, as are the rest
     new_keyring: bool = True
     rootless: str = "auto"  # "true", "false" or "auto": are refusals of the cgroup ignored
+    systemd_cgroup: bool = False  # systemd makes the cgroup
 
 
 PLAIN = Request()
@@ -120,7 +121,7 @@ class Creation:
 
                 tell(warn, "config.json", warnings(self.spec))
         self._lock = -1
-        self._has_cgroup = False
+        self._made: tuple[CgroupDir, ...] = ()  # or they may be another container's, and that be the failure
         self._began = False
 
     def make(self, console_socket: int, wait: bool) -> None:
@@ -135,24 +136,26 @@ class Creation:
 
             self.spec = extended(self.spec, self.notify_directory)
         host = facts.host(self.spec, self.spec.process)
-        placement = driver.place(self.spec, host, self.id, self.request.rootless)
+        placement = driver.place(self.spec, host, self.id, self.request.rootless, self.request.systemd_cgroup)
+        if not placement.directories:
+            steps.note("the container has no cgroup: none can be made here, and it asks for no limits")
         plan = self._plan(host, placement, console_socket >= 0, wait)
         if self._warn:
             tell(self._warn, "config.json", plan.warnings)
         steps.reach("create.claim")
         self._lock = containers.claim(self.root, self.id)
         try:
-            self._make(plan, placement.directories, console_socket, wait)
+            self._make(plan, placement, console_socket, wait)
         except BaseException:
             self.undo()
             raise
 
-    def _make(self, plan: Plan, directories: tuple[CgroupDir, ...], console_socket: int, wait: bool) -> None:
-        self.entry = _entry(self.id, self.bundle, self.spec, directories)
+    def _make(self, plan: Plan, placement: Placement, console_socket: int, wait: bool) -> None:
+        self.entry = _entry(self.id, self.bundle, self.spec, placement)
         steps.reach("create.state")
         containers.save(self.root, self.entry)
         write_file(f"{self.root}/{self.id}/config.json", self.config)
-        self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", directories)
+        self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", placement.directories)
         if self.request.notify_socket:
             posix.mkdir(self.notify_directory, 0o755)
         descriptors = {"console": console_socket}
@@ -161,7 +164,7 @@ class Creation:
             descriptors["fifo"] = _fifo(f"{self.root}/{self.id}/exec.fifo")
         try:
             launch.prepare()
-            self._has_cgroup = True
+            self._made = placement.joined
             launch.spawn(descriptors, self.request.listen_fds + self.request.preserve_fds, self.request.stdio)
         finally:
             if wait:
@@ -231,9 +234,12 @@ class Creation:
         try:
             if hasattr(self, "launch"):
                 self.launch.abandon()
-            if self._has_cgroup:  # or it may be another container's, and that be the failure
+            if hasattr(self, "launch") and self.launch.in_unit:
                 members.signal_all(self.entry.cgroup, SIGKILL)
-                members.remove(self.entry.cgroup)
+                driver.remove(self.entry.cgroup, self.entry.unit)
+            elif self._made:
+                members.signal_all(self._made, SIGKILL)
+                members.remove(self._made)
             self._remove()
             if self._began and self.spec.hooks.poststop:  # runtime.md, "Lifecycle": steps 12 and 13
                 from .hooked import poststop
@@ -374,7 +380,7 @@ def announce(pid: int, request: Request, kind: str) -> None:
         give(request.pid_file, str(pid).encode(), 0o666)
 
 
-def _entry(id: str, bundle: str, spec: Spec, directories: tuple[CgroupDir, ...]) -> containers.Entry:
+def _entry(id: str, bundle: str, spec: Spec, placement: Placement) -> containers.Entry:
     created = timestamp()
     rootfs = clean(spec.root.path if spec.root.path[:1] == "/" else f"{bundle}/{spec.root.path}")
     kinds = (("poststart", spec.hooks.poststart), ("poststop", spec.hooks.poststop))
@@ -388,7 +394,8 @@ def _entry(id: str, bundle: str, spec: Spec, directories: tuple[CgroupDir, ...])
         creating=True,
         shared_pid=shares_pids(spec),
         hooks=tuple(kind for kind, hooks in kinds if hooks),
-        cgroup=directories,
+        cgroup=placement.directories,
+        unit=placement.unit,
     )
 
 

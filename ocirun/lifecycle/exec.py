@@ -165,6 +165,7 @@ class Execution:
                 directories,
                 _foreign_namespaces(self.entry.pid),
                 compiled_filter(self.spec),
+                self.entry.unit,
             )
             if self._warn:
                 tell(self._warn, "process", _of_process(plan.warnings))

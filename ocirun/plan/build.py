@@ -58,7 +58,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
         labels.of_file_systems(wishes, linux.mount_label)
 
     draft.operations.extend(placement.operations)
-    made = _outer_stage(draft, spec, host, placement.directories, spaces, wishes, options.console)
+    made = _outer_stage(draft, spec, host, placement, spaces, wishes, options.console)
 
     add = draft.add
     add(ops.new_session("init", ""))
@@ -157,7 +157,7 @@ def _outer_stage(
     draft: Draft,
     spec: Spec,
     host: Host,
-    directories: Sequence[CgroupDir],
+    placement: Placement,
     spaces: dict[str, tuple[str | None, str]],
     wishes: Sequence[Wish],
     console: bool,
@@ -171,7 +171,7 @@ def _outer_stage(
     add = draft.add
     by_fork = "user" not in spaces or root_is_caller(spec.linux.uid_mappings, host)
     pointer = "/linux/cgroupsPath" if spec.linux.cgroups_path else ""
-    cgroups = open_cgroups(draft, directories, pointer, by_fork)
+    cgroups = open_cgroups(draft, placement.joined, pointer, by_fork)
     clone = cgroups.clone
     joined = [kind for kind, (path, _) in spaces.items() if path and kind not in ("user", "mount")]
     if spaces.get("mount", (None,))[0]:
@@ -244,6 +244,7 @@ def _outer_stage(
         add(ops.unshare("outer", spaces["pid"][1], flags=NAMESPACES["pid"]))
     add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
+    draft.operations.extend(placement.scope)
     for operation in cgroups.after:
         add(operation)
     if spec.linux.net_devices:

@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    # Name, D-Bus signature, value, the first version of systemd that has it or 0 for any.
+    Property = tuple[str, str, Any, int]
+
 # cgroup_write: optional
 REQUIRED = 0
 ABSENT_OK = 1  # a missing file does not matter
 ALTERNATIVE = 2  # for when the file of the write before is missing; does nothing otherwise
 
 # The moments, in order: before the init is spawned, then where it waits for the runtime (launch/wire.py). PID 1
-# exists from PID on and has done nothing then; at READY nothing is left for it but the exec.
-PREPARE, MAPS, PID, MOUNTS, READY = "prepare", "maps", "pid", "mounts", "ready"
+# exists from SCOPE on and has done nothing until after PID; at READY nothing is left for it but the exec.
+# The cgroup's operations stand behind systemd_scope where there is one, and are performed with it.
+PREPARE, MAPS, SCOPE, PID, MOUNTS, READY = "prepare", "maps", "scope", "pid", "mounts", "ready"
 
 MOMENTS: dict[str, str] = {
     "cgroup_create": PREPARE,
@@ -30,6 +34,8 @@ MOMENTS: dict[str, str] = {
     "gid_map": MAPS,
     "setgroups_deny": MAPS,
     "same_ids": MAPS,
+    "systemd_scope": SCOPE,
+    "systemd_attach": SCOPE,
     "move_device": PID,
     "hook": MOUNTS,
     "scheduler": READY,
@@ -44,6 +50,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "gid_map": ("text",),
     "setgroups_deny": (),
     "same_ids": ("file", "text"),
+    "systemd_scope": ("unit", "user", "properties"),
+    "systemd_attach": ("unit", "user", "below"),
     "move_device": ("name", "wanted"),
     "hook": ("kind", "path", "args", "env", "timeout"),
     "scheduler": ("policy", "nice", "priority", "flags", "runtime", "deadline", "period"),
@@ -94,6 +102,16 @@ def setgroups_deny(pointer: str) -> Operation:
 def same_ids(pointer: str, *, file: str, text: str) -> Operation:
     """Refuse a user namespace that was joined and whose uid_map or gid_map, the file, is another one than the text."""
     return ParentOperation(("parent", pointer, "same_ids", (file, text)))
+
+
+def systemd_scope(pointer: str, *, unit: str, user: bool, properties: Sequence[Property]) -> Operation:
+    """Have systemd, the host's or the user's, make a scope of that name with these properties and PID 1 in it."""
+    return ParentOperation(("parent", pointer, "systemd_scope", (unit, user, properties)))
+
+
+def systemd_attach(pointer: str, *, unit: str, user: bool, below: str) -> Operation:
+    """Have systemd move the process of `exec` into that unit's cgroup, or the one below it of that path ("/sub")."""
+    return ParentOperation(("parent", pointer, "systemd_attach", (unit, user, below)))
 
 
 def move_device(pointer: str, *, name: str, wanted: str) -> Operation:

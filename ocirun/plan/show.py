@@ -98,6 +98,8 @@ def to_json(plan: Plan) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
     return value.hex() if isinstance(value, bytes) else value
 
 
@@ -264,6 +266,14 @@ def _devices(f: dict[str, Any]) -> str:
     return f"limit the devices of {f['path']} ({len(f['rules'].splitlines())} rules)"
 
 
+def _whose(f: dict[str, Any]) -> str:
+    return "the user's systemd" if f["user"] else "systemd"
+
+
+def _scope(f: dict[str, Any]) -> str:
+    return f"have {_whose(f)} make {f['unit']} ({len(f['properties'])} properties)"
+
+
 def _scheduler(f: dict[str, Any]) -> str:
     from ..spec.tuning import SCHEDULER_FLAGS, SCHEDULER_POLICIES
 
@@ -314,6 +324,8 @@ _WORDS: dict[str, Any] = {
     "cgroup_create": "make the cgroup {path}",
     "cgroup_write": lambda f: f"write {', '.join(f['value'].splitlines())} to {f['path']}",
     "cgroup_devices": _devices,
+    "systemd_scope": _scope,
+    "systemd_attach": lambda f: f"have {_whose(f)} move it into {f['unit']}{f['below']}",
     "uid_map": lambda f: _map(f, "user"),
     "gid_map": lambda f: _map(f, "group"),
     "setgroups_deny": "forbid setgroups",

@@ -19,6 +19,7 @@ The status of a container is not in it, since it would go stale: see lifecycle/s
     shared-pid=1                   it has no pid namespace of its own: killing PID 1 does not kill the rest
     hooks=poststart,poststop       which of these it has
     cgroup=CONTROLLERS:MOUNT:DIR   each of its cgroup directories (none in CONTROLLERS: v2); separated by tabs
+    unit=WHOSE:NAME                its scope, of the "system" or the "user" manager; separated by a tab
     late=INDEX:HOOK:POINTER:WHAT   the plan's operations after `start`, to word their failure; separated by tabs
     document=...                   the state document from "bundle" to the end
 """
@@ -30,7 +31,7 @@ import posix
 
 from ..errors import ContainerExists, ContainerNotFound, HostError, UsageError, reason_of
 from ..host.files import read_file, read_regular, write_all, write_file
-from ..plan.cgroup import CgroupDir
+from ..plan.cgroup import CgroupDir, Unit
 from ..record import Record
 
 TYPE_CHECKING = False
@@ -79,6 +80,7 @@ class Entry(Record):
     shared_pid: bool = False
     hooks: tuple[str, ...] = ()
     cgroup: tuple[CgroupDir, ...] = ()
+    unit: Unit | None = None
     late: tuple[Late, ...] = ()
 
 
@@ -314,8 +316,14 @@ def _made(single: dict[str, str], cgroup: Sequence[CgroupDir], late: dict[int, L
         shared_pid="shared-pid" in single,
         hooks=tuple(single["hooks"].split(",")) if "hooks" in single else (),
         cgroup=tuple(cgroup),
+        unit=_unit(single["unit"]) if "unit" in single else None,
         late=tuple(late.values()),
     )
+
+
+def _unit(text: str) -> Unit:
+    whose, name = text.split("\t", 1)
+    return Unit(name=name, user=whose == "user")
 
 
 def config(root: str, id: str) -> bytes:
@@ -348,6 +356,8 @@ def save(root: str, entry: Entry) -> None:
     if entry.hooks:
         items.append(f"hooks={','.join(entry.hooks)}")
     items.extend(f"cgroup={','.join(d.controllers)}\t{d.mountpoint}\t{d.path}" for d in entry.cgroup)
+    if entry.unit is not None:
+        items.append(f"unit={'user' if entry.unit.user else 'system'}\t{entry.unit.name}")
     items.append(f"document={entry.document}")
     write_file(f"{root}/{entry.id}/state", _text([*items, *_changing(entry)]))
 
