@@ -19,6 +19,7 @@ STEPS = (
     "create.maps",
     "create.pid",  # note the pid of PID 1
     "create.scope",  # have systemd make the scope, with --systemd-cgroup
+    "create.perform-pid",  # the runtime's operations on a PID 1 that has done nothing
     "create.devices",  # move linux.netDevices
     "create.hooks",  # prestart and createRuntime
     "create.listener",  # pass the listener of the seccomp filter to the agent
@@ -33,6 +34,7 @@ STEPS = (
     "exec.maps",
     "exec.pid",
     "exec.scope",  # have a user's systemd move the process
+    "exec.perform-pid",
     "exec.listener",
     "exec.perform-ready",
     "exec.release",

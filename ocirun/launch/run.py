@@ -10,13 +10,13 @@ from ..cgroup import driver, members
 from ..errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
 from ..host.files import read_file
 from ..plan.encode import encode
-from ..plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY, SCOPE
+from ..plan.parent import MADE, MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY, SCOPE
 from . import program, wire
 from .child import Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..plan.cgroup import CgroupDir
     from ..plan.draft import Plan
@@ -61,6 +61,7 @@ class Launch:
                 self._asks.add(operation[2])
         self.hooks = self._at.get(MOUNTS, [])
         self.in_unit = False  # systemd may have made the container's scope
+        self.groups: list[str] = []  # of resctrl, which were made: the inner one first
         self._devices: Devices | None = None
         self._times = -1  # what the init writes for --debug
 
@@ -159,7 +160,9 @@ class Launch:
             self._take_over(line, line.hear(wire.PID))
             on_pid(self.pid)
             self._enter_unit()
-            self._move_devices()
+            moved = [operation for operation in self._at.get(PID, ()) if operation.name == "move_device"]
+            self._perform(PID, moved)
+            self._move_devices(moved)
             line.acknowledge()
             if "mounts_ready" in self._asks:
                 line.hear(wire.MOUNTS)
@@ -212,13 +215,17 @@ class Launch:
         finally:
             posix.close(listener)
 
-    def _perform(self, moment: str) -> None:
-        """The operations of a moment on PID 1."""
-        if moment in self._at:
+    def _perform(self, moment: str, others: Sequence[Operation] = ()) -> None:
+        """The operations of a moment on PID 1, but for those that others are to perform."""
+        operations = [operation for operation in self._at.get(moment, ()) if operation not in others]
+        if operations:
             from .perform import perform  # few containers have any
 
             steps.reach(f"{self.verb}.perform-{moment}")
-            perform(self.pid, self._at[moment], self.plan)
+            for operation in operations:
+                perform(self.pid, (operation,), self.plan)
+                if operation.name == "resctrl_group" and operation.values[1] == MADE:
+                    self.groups.insert(0, operation.values[0])
 
     def _enter_unit(self) -> None:
         """PID 1, or the process of `exec`, gets into its scope of systemd, before it is anywhere else."""
@@ -231,13 +238,13 @@ class Launch:
     def _note_unit(self) -> None:
         self.in_unit = True
 
-    def _move_devices(self) -> None:
+    def _move_devices(self, operations: list[Operation]) -> None:
         """linux.netDevices, while PID 1 has done nothing in its network namespace."""
-        if PID in self._at:
+        if operations:
             from .netdev import Devices  # few containers have any
 
             steps.reach(f"{self.verb}.devices")
-            self._devices = Devices(self.pid, self._at[PID])
+            self._devices = Devices(self.pid, operations)
             self._devices.move()
 
     def release(self, wait_for_exec: bool) -> None:

@@ -171,7 +171,7 @@ class Creation:
                 posix.close(descriptors["fifo"])
         launch.run(self._note_pid, self._run_hooks, self._pass_listener)
         steps.reach("create.created")
-        self.entry = replace(self.entry, creating=False, late=_late(plan))
+        self.entry = replace(self.entry, creating=False, late=_late(plan), resctrl=tuple(launch.groups))
         containers.update(self.root, self.entry)
 
     @property
@@ -240,6 +240,8 @@ class Creation:
             elif self._made:
                 members.signal_all(self._made, SIGKILL)
                 members.remove(self._made)
+            if hasattr(self, "launch"):
+                remove_groups(self.launch.groups)
             self._remove()
             if self._began and self.spec.hooks.poststop:  # runtime.md, "Lifecycle": steps 12 and 13
                 from .hooked import poststop
@@ -397,6 +399,20 @@ def _entry(id: str, bundle: str, spec: Spec, placement: Placement) -> containers
         cgroup=placement.directories,
         unit=placement.unit,
     )
+
+
+def remove_groups(groups: Sequence[str]) -> None:
+    """Remove groups of resctrl that a container has made. They go with processes in them, which the group above gets.
+
+    :raises HostError: one cannot be removed
+    """
+    for path in groups:
+        try:
+            posix.rmdir(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise HostError(f"remove {path}: {reason_of(error.errno or 0)}") from None
 
 
 def timestamp() -> str:

@@ -104,6 +104,10 @@ def destroy(root: str, entry: containers.Entry, warn: Callable[[Error], None] | 
         # A create that was killed early never came to own a cgroup in which there are processes.
         if entry.pid:
             raise
+    if entry.resctrl:
+        from .create import remove_groups
+
+        remove_groups(entry.resctrl)
     steps.reach("delete.directory")
     containers.remove(root, entry.id)
     if config:

@@ -160,7 +160,7 @@ class Execution:
             plan = build_exec(
                 self.process,
                 self.spec,
-                facts.host(process=self.process),
+                facts.host(self.spec if self.spec.linux.intel_rdt else None, self.process),
                 self._options(descriptors["console"] >= 0),
                 directories,
                 _foreign_namespaces(self.entry.pid),

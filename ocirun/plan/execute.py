@@ -92,6 +92,10 @@ def build_exec(
     if initial is None and final is None:
         add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=cgroups.clone[0], procs_slot=cgroups.clone[1]))
+    if spec.linux.intel_rdt:
+        from . import resctrl
+
+        resctrl.join(draft, spec.linux.intel_rdt, host, options.id)
     if unit is not None and by_systemd:
         add(parent.systemd_attach("", unit=unit.name, user=unit.user, below=below))
     draft.operations.extend(cgroups.after)

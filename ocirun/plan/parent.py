@@ -21,6 +21,11 @@ REQUIRED = 0
 ABSENT_OK = 1  # a missing file does not matter
 ALTERNATIVE = 2  # for when the file of the write before is missing; does nothing otherwise
 
+# resctrl_group: existing
+MADE = 0  # it must not be there
+THERE = 1  # it must
+EITHER = 2  # one that is there must have these schemata
+
 # The moments, in order: before the init is spawned, then where it waits for the runtime (launch/wire.py). PID 1
 # exists from SCOPE on and has done nothing until after PID; at READY nothing is left for it but the exec.
 # The cgroup's operations stand behind systemd_scope where there is one, and are performed with it.
@@ -36,6 +41,8 @@ MOMENTS: dict[str, str] = {
     "same_ids": MAPS,
     "systemd_scope": SCOPE,
     "systemd_attach": SCOPE,
+    "resctrl_group": PID,
+    "resctrl_join": PID,
     "move_device": PID,
     "hook": MOUNTS,
     "scheduler": READY,
@@ -52,6 +59,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "same_ids": ("file", "text"),
     "systemd_scope": ("unit", "user", "properties"),
     "systemd_attach": ("unit", "user", "below"),
+    "resctrl_group": ("path", "existing", "schemata"),
+    "resctrl_join": ("path",),
     "move_device": ("name", "wanted"),
     "hook": ("kind", "path", "args", "env", "timeout"),
     "scheduler": ("policy", "nice", "priority", "flags", "runtime", "deadline", "period"),
@@ -112,6 +121,16 @@ def systemd_scope(pointer: str, *, unit: str, user: bool, properties: Sequence[P
 def systemd_attach(pointer: str, *, unit: str, user: bool, below: str) -> Operation:
     """Have systemd move the process of `exec` into that unit's cgroup, or the one below it of that path ("/sub")."""
     return ParentOperation(("parent", pointer, "systemd_attach", (unit, user, below)))
+
+
+def resctrl_group(pointer: str, *, path: str, existing: int, schemata: Sequence[str]) -> Operation:
+    """Make a group of resctrl with these schemata; existing (MADE, THERE, EITHER) says whether it may be there."""
+    return ParentOperation(("parent", pointer, "resctrl_group", (path, existing, schemata)))
+
+
+def resctrl_join(pointer: str, *, path: str) -> Operation:
+    """Put PID 1 (or the process of `exec`) into a group of resctrl."""
+    return ParentOperation(("parent", pointer, "resctrl_join", (path,)))
 
 
 def move_device(pointer: str, *, name: str, wanted: str) -> Operation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..spec.tables import CAPABILITIES, CLOCKS, NAMESPACES, RLIMITS
 from . import tables
 from .ops import NO_SLOT
+from .parent import EITHER, MADE, THERE
 from .process import shown
 
 TYPE_CHECKING = False
@@ -257,6 +258,11 @@ def _hook(f: dict[str, Any]) -> str:
     return f"run {f['kind']} hook {f['path']}{timeout}"
 
 
+def _resctrl_group(f: dict[str, Any]) -> str:
+    what = {MADE: "make the resctrl group", THERE: "find the resctrl group", EITHER: "make or find the resctrl group"}
+    return f"{what[f['existing']]} {f['path']}" + (f" with {', '.join(f['schemata'])}" if f["schemata"] else "")
+
+
 def _move_device(f: dict[str, Any]) -> str:
     renamed = f" as {f['wanted']}" if f["wanted"] != f["name"] else ""
     return f"move the network device {f['name']} to the container{renamed}"
@@ -330,6 +336,8 @@ _WORDS: dict[str, Any] = {
     "gid_map": lambda f: _map(f, "group"),
     "setgroups_deny": "forbid setgroups",
     "same_ids": lambda f: f"compare with the {'user' if f['file'] == 'uid_map' else 'group'} ids of the user namespace",
+    "resctrl_group": _resctrl_group,
+    "resctrl_join": "join the resctrl group {path}",
     "move_device": _move_device,
     "trace": "note when each operation is done",
     "open": _open,

@@ -19,6 +19,7 @@ The status of a container is not in it, since it would go stale: see lifecycle/s
     shared-pid=1                   it has no pid namespace of its own: killing PID 1 does not kill the rest
     hooks=poststart,poststop       which of these it has
     cgroup=CONTROLLERS:MOUNT:DIR   each of its cgroup directories (none in CONTROLLERS: v2); separated by tabs
+    resctrl=DIR:DIR                the groups of resctrl that it has made, the inner one first; separated by tabs
     unit=WHOSE:NAME                its scope, of the "system" or the "user" manager; separated by a tab
     late=INDEX:HOOK:POINTER:WHAT   the plan's operations after `start`, to word their failure; separated by tabs
     document=...                   the state document from "bundle" to the end
@@ -81,6 +82,7 @@ class Entry(Record):
     hooks: tuple[str, ...] = ()
     cgroup: tuple[CgroupDir, ...] = ()
     unit: Unit | None = None
+    resctrl: tuple[str, ...] = ()
     late: tuple[Late, ...] = ()
 
 
@@ -317,6 +319,7 @@ def _made(single: dict[str, str], cgroup: Sequence[CgroupDir], late: dict[int, L
         hooks=tuple(single["hooks"].split(",")) if "hooks" in single else (),
         cgroup=tuple(cgroup),
         unit=_unit(single["unit"]) if "unit" in single else None,
+        resctrl=tuple(single["resctrl"].split("\t")) if "resctrl" in single else (),
         late=tuple(late.values()),
     )
 
@@ -382,6 +385,8 @@ def update(root: str, entry: Entry) -> None:
 def _changing(entry: Entry) -> list[str]:
     """What update() may change: what others depend on before these."""
     late = [f"late={late.index}\t{late.hook:d}\t{late.pointer}\t{late.what}" for late in entry.late]
+    if entry.resctrl:
+        late.append("resctrl=" + "\t".join(entry.resctrl))
     return [*late, f"start={entry.start}", f"pid={entry.pid}", f"creating={entry.creating:d}"]
 
 

@@ -98,7 +98,12 @@ TABLE = [
         [],
         [],
     ),
-    ("kernel memory", Resources(memory=Memory(kernel=MIB, kernel_tcp=MIB)), [], []),
+    (
+        "kernel memory",
+        Resources(memory=Memory(kernel=MIB, kernel_tcp=MIB)),
+        [f"memory.kmem.tcp.limit_in_bytes {MIB} (may be absent)"],
+        [],
+    ),
     ("swappiness", Resources(memory=Memory(swappiness=101)), None, []),
     (
         "cpu",
@@ -246,6 +251,7 @@ def test_a_whole_configuration() -> None:
         "memory.limit_in_bytes 536870912",
         "memory.memsw.limit_in_bytes 1073741824",
         "memory.soft_limit_in_bytes 268435456",
+        "memory.kmem.tcp.limit_in_bytes -1 (may be absent)",
         "memory.oom_control 1",
         "memory.swappiness 60",
         "pids.max 100",

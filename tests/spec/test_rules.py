@@ -96,7 +96,7 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
                 "0.9.0",
                 "0.6.0-dev",
                 "latest",
-                f"1.0.{'9' * 40}",
+                f"1.0.{'9' * 36}",
             )
         ],
         (config(root={"path": ""}), '/root/path: expected a path, found ""'),
@@ -449,7 +449,7 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         ),
         (
             linux(intelRdt={"closID": ".."}),
-            '/linux/intelRdt/closID: expected the name of a directory, found ".."',
+            '/linux/intelRdt/closID: expected the name of a directory, or / for the default group, found ".."',
         ),
         (
             linux(intelRdt={"memBwSchema": "L3:0=f"}),
