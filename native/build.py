@@ -12,6 +12,7 @@ start-up costs in every waiting container), else gcc. CFLAGS are appended.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,9 @@ EMBEDDABLE = ((3, 11), (3, 13))
 
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 STATIC = ["-Os", "-fstack-protector-strong", "-fno-pie", "-no-pie", "-static", "-s"]
+# Calls that heap.c and dump.c take for themselves in the program that dumps. Its symbols tell where things are in it; the
+# dump has none.
+DUMPER = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free", "strdup", "getrandom")]
 # Library code inlined by the headers of cffi's output is not ours to keep free of conversions.
 EXTENSION = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 
@@ -111,20 +116,55 @@ def build_test_init(directory: Path) -> Path:
     return output
 
 
-def build_launcher(directory: Path) -> Path:
-    """The `ocirun` of a bin directory, for the Python that runs this: with the interpreter in it where its archive is
-    installed (Debian: pythonX.Y-dev), else a static program that executes it."""
+def build_launcher(directory: Path, package: Path | None = None) -> Path:
+    """The `ocirun` of a bin directory, for the Python that runs this.
+
+    The interpreter is in it where its archive is installed (Debian: pythonX.Y-dev); else it is a static program that
+    executes it. With a package it starts from a snapshot of the interpreter and of the package's modules, where that can
+    be had: what is installed does, and a checkout's, whose modules change, does not.
+    """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     output = directory / "ocirun"
-    sources = [NATIVE / "launcher" / "install.c"]
+    launcher = NATIVE / "launcher"
     defines = [f'-DPYTHON_VERSION="{version}"']
-    if not _embed([*sources, NATIVE / "launcher" / "embed.c"], output, defines):
-        build_static([*sources, NATIVE / "launcher" / "exec.c"], output, defines)
+    if package is not None and os.environ.get("OCIRUN_SNAPSHOT") != "0" and build_snapshot(output, defines, package):
+        return output
+    if not _embed([launcher / f"{name}.c" for name in ("install", "interpreter", "embed")], output, defines):
+        build_static([launcher / "install.c", launcher / "exec.c"], output, defines)
     return output
 
 
-def _embed(sources: list[Path], output: Path, defines: list[str]) -> bool:
-    """Compile a program with libpython linked into it; False where that cannot be."""
+def build_snapshot(output: Path, defines: list[str], package: Path) -> bool:
+    """A launcher that starts from a snapshot; False, and why on stderr, where that cannot be."""
+    with tempfile.TemporaryDirectory() as directory:
+        dumper = Path(directory, "dump")
+        if not build_dumper(dumper, defines):
+            return False
+        spec = importlib.util.spec_from_file_location("snapshot", NATIVE / "snapshot.py")
+        assert spec is not None and spec.loader is not None
+        snapshot = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(snapshot)
+        try:
+            snapshot.make(dumper, package, output)
+        except snapshot.Unsound as error:
+            print(f"no snapshot of the interpreter, so ocirun will initialize it at each start: {error}", file=sys.stderr)
+            return False
+    return True
+
+
+def build_dumper(output: Path, defines: list[str]) -> bool:
+    """The program that makes a snapshot of itself (native/launcher/dump.c); False where that cannot be built."""
+    launcher = NATIVE / "launcher"
+    sources = [launcher / f"{name}.c" for name in ("install", "interpreter", "dump", "repairs", "prefault")]
+    # The heap is linked last: what is behind it in memory would be behind it in the file.
+    return _embed(sources, output, [*defines, *DUMPER], [launcher / "heap.c"])
+
+
+def _embed(sources: list[Path], output: Path, defines: list[str], last: Sequence[Path] = ()) -> bool:
+    """Compile a program with libpython linked into it; False where that cannot be.
+
+    :param last: sources that are linked behind libpython
+    """
     setting = {name: str(value or "") for name, value in sysconfig.get_config_vars().items()}
     archive = Path(setting["LIBPL"], setting["LIBRARY"])
     if sys.version_info[:2] not in EMBEDDABLE or not archive.is_file() or os.environ.get("CC"):
@@ -137,8 +177,9 @@ def _embed(sources: list[Path], output: Path, defines: list[str]) -> bool:
         *("-isystem", sysconfig.get_path("platinclude")),
     ]
     named = (name for key in ("LIBS", "SYSLIBS", "MODLIBS") for name in setting[key].split())
-    libraries = [name for name in named if name.startswith("-")]  # others are archives of CPython's own build
+    libraries = [_linked(name) for name in named if name.startswith("-")]  # others are archives of CPython's own build
     output.parent.mkdir(parents=True, exist_ok=True)
+    libraries = [*map(str, last), *libraries]
     error = _link_python(sources, output, defines, archive, libraries)
     if "Hacl_Hash_SHA2" in error:
         with tempfile.TemporaryDirectory() as directory:
@@ -146,8 +187,18 @@ def _embed(sources: list[Path], output: Path, defines: list[str]) -> bool:
             subprocess.run(["ar", "d", str(reduced), "sha2module.o"], check=True)
             error = _link_python(sources, output, [*defines, "-DWITHOUT_SHA2"], reduced, libraries)
     if error:
-        print(f"{archive} cannot be linked, so ocirun will execute python3:\n{error}", file=sys.stderr)
+        print(f"{archive} cannot be linked:\n{error}", file=sys.stderr)
     return not error
+
+
+def _linked(option: str) -> str:
+    """An option for the linker. The libraries of a few modules are linked statically where they can be: each shared one
+    is found, mapped and relocated at every start."""
+    if option.removeprefix("-l") not in ("z", "expat"):
+        return option
+    name = f"lib{option.removeprefix('-l')}.a"
+    found = subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=False).stdout.strip()
+    return f"-l:{name}" if found.startswith("/") else option
 
 
 def _link_python(sources: list[Path], output: Path, defines: list[str], archive: Path, libraries: list[str]) -> str:
@@ -155,7 +206,8 @@ def _link_python(sources: list[Path], output: Path, defines: list[str], archive:
     # All of the archive, since extension modules look for their symbols in the program. Not position-independent, as
     # Debian's own python3 is not: relocating it would cost what this gains.
     python = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", *libraries, "-Wl,--export-dynamic"]
-    flags = ["-O2", "-fstack-protector-strong", "-fno-pie", "-no-pie", "-s"]
+    flags = ["-O2", "-fstack-protector-strong", "-fno-pie", "-no-pie"]
+    flags += [] if any(option in defines for option in DUMPER) else ["-s"]
     command = ["gcc", *WARNINGS, *flags, *defines, "-o", str(output), *map(str, sources), *python]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stderr if result.returncode else ""

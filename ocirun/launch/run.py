@@ -6,6 +6,7 @@ import _socket
 import fcntl
 import posix
 
+from .. import __path__ as _places
 from .. import steps
 from ..cgroup import driver, members
 from ..errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
     from ..plan.ops import Operation
     from .netdev import Devices
 
-INIT = __file__.rpartition("/launch/")[0] + "/ocirun-init"
 ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
+
+
+def init_program() -> str:
+    """The path of the init. Asked for at each run: a snapshot of this module may be anywhere (native/launcher/dump.c)."""
+    return f"{_places[0]}/ocirun-init"
 
 
 class Launch:
@@ -95,10 +100,11 @@ class Launch:
 
     def _program(self) -> int:
         """The init as a descriptor to execute."""
+        path = init_program()
         try:
-            source = posix.open(INIT, posix.O_RDONLY | posix.O_CLOEXEC)
+            source = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         except OSError as error:
-            raise HostError(f"open {INIT}: {reason_of(error.errno or 0)}") from None
+            raise HostError(f"open {path}: {reason_of(error.errno or 0)}") from None
         try:
             return program.sealed_copy(source, self.work_directory)
         except OSError as error:

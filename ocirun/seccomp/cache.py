@@ -10,6 +10,7 @@ from __future__ import annotations
 import posix
 from _blake2 import blake2b  # hashlib costs ten times as much to import
 
+from .. import __path__ as _places
 from ..host.files import read_file
 from ..spec.seccomp import SECCOMP_FLAGS
 
@@ -17,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.seccomp import Seccomp
 
-_COMPILER = __file__.rpartition("/")[0] + "/filter.py"
 _ENTRIES = 128  # more than that, and something generates profiles: all go
 
 
@@ -83,7 +83,8 @@ def _version(path: bytes) -> bytes | None:
 
 def _save(cache: str, path: str, program: bytes) -> None:
     """Write an entry. That it cannot be written is no error: the next container compiles again."""
-    lines = [_version(_library()), _version(_COMPILER.encode("utf-8", "surrogateescape"))]
+    compiler = f"{_places[0]}/seccomp/filter.py"
+    lines = [_version(_library()), _version(compiler.encode("utf-8", "surrogateescape"))]
     content = b"\n".join(line for line in lines if line) + b"\n\n" + program
     temporary = f"{path}.{posix.getpid()}"
     try:
