@@ -33,7 +33,11 @@ class BuildNative(build_ext):
         super().run()
         package = Path("ocirun") if self.inplace else Path(self.build_lib, "ocirun")
         build.build_init(package)
-        build.build_launcher(LAUNCHER)
+        if self.inplace:
+            build.build_launcher(LAUNCHER)
+        else:
+            self.run_command("build_py")
+            build.build_launcher(LAUNCHER, package)
 
 
 class LinkModules(build_py):

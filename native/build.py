@@ -5,6 +5,10 @@ As a library it is what setup.py uses: ``sys_extension`` and ``seccomp_extension
 
     python native/build.py                  # ocirun/_sys*.so, _seccomp*.so, ocirun-init; build/bin/ocirun
     CC=aarch64-linux-gnu-gcc python native/build.py --static DIR     # only the static programs, into DIR
+    python native/build.py --snapshot PACKAGE BIN                    # BIN/ocirun anew, from a snapshot of PACKAGE
+
+The last is for who builds packages for others: a snapshot is made where it is used, since whoever has it knows the
+secret of its hashes. OCIRUN_SNAPSHOT=0 in the environment leaves it out of what setup.py builds.
 
 CC chooses the compiler of the static programs: musl-gcc where it is installed (a tenth of the memory that glibc's
 start-up costs in every waiting container), else gcc. CFLAGS are appended.
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
 # setuptools wants relative paths, and runs in the directory of setup.py.
 NATIVE = Path(os.path.relpath(__file__)).parent
+LAUNCHER = NATIVE / "launcher"
 
 # Whose initialization in two phases native/launcher/embed.c is tested with.
 EMBEDDABLE = ((3, 11), (3, 13))
@@ -123,41 +128,56 @@ def build_launcher(directory: Path, package: Path | None = None) -> Path:
     executes it. With a package it starts from a snapshot of the interpreter and of the package's modules, where that can
     be had: what is installed does, and a checkout's, whose modules change, does not.
     """
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     output = directory / "ocirun"
-    launcher = NATIVE / "launcher"
-    defines = [f'-DPYTHON_VERSION="{version}"']
-    if package is not None and os.environ.get("OCIRUN_SNAPSHOT") != "0" and build_snapshot(output, defines, package):
+    if package is not None and os.environ.get("OCIRUN_SNAPSHOT") != "0" and build_snapshot(output, package):
         return output
-    if not _embed([launcher / f"{name}.c" for name in ("install", "interpreter", "embed")], output, defines):
-        build_static([launcher / "install.c", launcher / "exec.c"], output, defines)
+    if not build_embedded(output):
+        build_executing(output)
     return output
 
 
-def build_snapshot(output: Path, defines: list[str], package: Path) -> bool:
+def embeddable() -> bool:
+    """Is this a Python whose initialization the launchers know?"""
+    return sys.version_info[:2] in EMBEDDABLE
+
+
+def build_executing(output: Path) -> None:
+    """The launcher that executes python3."""
+    build_static([LAUNCHER / "install.c", LAUNCHER / "exec.c"], output, [_version()])
+
+
+def build_embedded(output: Path) -> bool:
+    """The launcher with the interpreter in it; False where that cannot be built."""
+    return _embed([LAUNCHER / f"{name}.c" for name in ("install", "interpreter", "embed")], output, [_version()])
+
+
+def build_snapshot(output: Path, package: Path) -> bool:
     """A launcher that starts from a snapshot; False, and why on stderr, where that cannot be."""
     with tempfile.TemporaryDirectory() as directory:
-        dumper = Path(directory, "dump")
-        if not build_dumper(dumper, defines):
+        dumper, wide = Path(directory, "dump"), Path(directory, "wide")
+        if not build_dumper(dumper) or not build_dumper(wide, [f"-DHEAP_SIZE={256 << 20}u"]):
             return False
         spec = importlib.util.spec_from_file_location("snapshot", NATIVE / "snapshot.py")
         assert spec is not None and spec.loader is not None
         snapshot = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(snapshot)
         try:
-            snapshot.make(dumper, package, output)
+            snapshot.make(dumper, wide, package, output)
         except snapshot.Unsound as error:
             print(f"no snapshot of the interpreter, so ocirun will initialize it at each start: {error}", file=sys.stderr)
             return False
     return True
 
 
-def build_dumper(output: Path, defines: list[str]) -> bool:
+def build_dumper(output: Path, defines: Sequence[str] = ()) -> bool:
     """The program that makes a snapshot of itself (native/launcher/dump.c); False where that cannot be built."""
-    launcher = NATIVE / "launcher"
-    sources = [launcher / f"{name}.c" for name in ("install", "interpreter", "dump", "repairs", "prefault")]
+    sources = [LAUNCHER / f"{name}.c" for name in ("install", "interpreter", "dump", "repairs", "prefault")]
     # The heap is linked last: what is behind it in memory would be behind it in the file.
-    return _embed(sources, output, [*defines, *DUMPER], [launcher / "heap.c"])
+    return _embed(sources, output, [_version(), *defines, *DUMPER], [LAUNCHER / "heap.c"])
+
+
+def _version() -> str:
+    return f'-DPYTHON_VERSION="{sys.version_info.major}.{sys.version_info.minor}"'
 
 
 def _embed(sources: list[Path], output: Path, defines: list[str], last: Sequence[Path] = ()) -> bool:
@@ -167,7 +187,7 @@ def _embed(sources: list[Path], output: Path, defines: list[str], last: Sequence
     """
     setting = {name: str(value or "") for name, value in sysconfig.get_config_vars().items()}
     archive = Path(setting["LIBPL"], setting["LIBRARY"])
-    if sys.version_info[:2] not in EMBEDDABLE or not archive.is_file() or os.environ.get("CC"):
+    if not embeddable() or not archive.is_file() or os.environ.get("CC"):
         return False
     defines = [
         *defines,
@@ -207,7 +227,7 @@ def _link_python(sources: list[Path], output: Path, defines: list[str], archive:
     # Debian's own python3 is not: relocating it would cost what this gains.
     python = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", *libraries, "-Wl,--export-dynamic"]
     flags = ["-O2", "-fstack-protector-strong", "-fno-pie", "-no-pie"]
-    flags += [] if any(option in defines for option in DUMPER) else ["-s"]
+    flags += [] if DUMPER[0] in defines else ["-s"]
     command = ["gcc", *WARNINGS, *flags, *defines, "-o", str(output), *map(str, sources), *python]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stderr if result.returncode else ""
@@ -218,6 +238,9 @@ def main(arguments: list[str]) -> None:
         build_init(Path(arguments[1]))
         build_launcher(Path(arguments[1]))
         return
+    if arguments[:1] == ["--snapshot"] and len(arguments) == 3:
+        package, directory = map(Path, arguments[1:])
+        raise SystemExit(not build_snapshot(directory / "ocirun", package))
     if arguments:
         raise SystemExit(__doc__)
     top = Path(__file__).resolve().parent.parent

@@ -14,6 +14,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import functools
 import importlib.util
 import marshal
 import subprocess
@@ -145,13 +146,20 @@ def outermost(nodes: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield node
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The tree of a file, which nobody changes."""
+    return ast.parse(path.read_bytes())
+
+
+@functools.cache
 def imported(package: Path, module: str, path: Path) -> list[str]:
     """Our own modules that a module imports when it is loaded, in that order."""
     found: list[str] = []
     parts = module.split(".")
     here = parts if path.name == "__init__.py" else parts[:-1]
 
-    for node in outermost(ast.parse(path.read_text()).body):
+    for node in outermost(parsed(path).body):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*here[: len(here) - node.level + 1], *(node.module or "").split(".")]
             name = ".".join(part for part in base if part)
@@ -182,11 +190,11 @@ def order(package: Path, roots: list[str]) -> list[str]:
     return done
 
 
+@functools.cache
 def compiled(path: Path, name: str) -> CodeType:
     """The code of a module, without what a start pays for and nobody sees: docstrings, and the import of __future__."""
-    tree = ast.parse(path.read_bytes())
-    future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
-    tree.body = [node for node in tree.body if node not in future]
+    future = [node for node in parsed(path).body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    tree = ast.Module([node for node in parsed(path).body if node not in future], [])
     flags = 0
     for node in future:
         for alias in node.names:
@@ -236,7 +244,7 @@ def modules(package: Path) -> dict[str, Path]:
 
 def builtin(path: Path) -> bool:
     """Is all that a module loads, when it is loaded, ours or built into the interpreter?"""
-    for node in outermost(ast.parse(path.read_text()).body):
+    for node in outermost(parsed(path).body):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:

@@ -29,7 +29,7 @@
  * installation (it is made by the build, and anybody who can read the program can know it), and Python's first objects
  * are at the same addresses.
  *
- *     dump LINKED OUTPUT < 24 BYTES OF THE SECRET        this program, as the build calls it
+ *     dump LINKED OUTPUT [PLACED] < 24 BYTES OF THE SECRET        this program, as the build calls it (heap.c: PLACED)
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -209,7 +209,7 @@ static void write_executable(const char *path)
 		fail(path, strerror(errno));
 }
 
-static void dump(const char *linked, const char *output)
+static void dump(const char *linked, const char *output, const char *placed)
 {
 	static char *arguments[] = { "ocirun", NULL };
 	static const struct install nowhere;
@@ -218,9 +218,9 @@ static void dump(const char *linked, const char *output)
 	size_t size = 0;
 
 	prepare_process();
-	use_heap();
+	use_heap(placed);
 	start_python(&nowhere, 1, arguments, true);
-	data = map_linked(linked, &size);
+	data = map_file(linked, &size);
 	directories = PyList_New(0);
 	if (data == NULL)
 		fail(linked, "is no linked file");
@@ -238,6 +238,7 @@ static void dump(const char *linked, const char *output)
 	/* Where libc, the stack and the heap of libc are: two dumps prove nothing if these were the same for both. */
 	dprintf(STDOUT_FILENO, "%p %p %p\n", (void *)stdin, (void *)&size, sbrk(0));
 	memset(secret, 0, sizeof(secret));
+	leave_heap();
 	forget_process();
 	restored = true;
 	write_executable(output);
@@ -250,9 +251,9 @@ int main(int argc, char **argv)
 	static struct install install;
 
 	if (!restored) {
-		if (argc != 3)
-			fail("usage", "dump LINKED OUTPUT < SECRET");
-		dump(argv[1], argv[2]);
+		if (argc < 3)
+			fail("usage", "dump LINKED OUTPUT [PLACED] < SECRET");
+		dump(argv[1], argv[2], argc > 3 ? argv[3] : NULL);
 	}
 	if (argc < 1) {
 		argc = 1;

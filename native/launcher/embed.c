@@ -21,7 +21,7 @@ static const char *open_linked(const struct install *install, const char *verb, 
 	char path[5 * PATH_MAX];
 
 	snprintf(path, sizeof(path), "%.*s/ocirun/linked/%s", (int)length, install->paths, verb);
-	return map_linked(path, size);
+	return map_file(path, size);
 }
 
 int main(int argc, char **argv)

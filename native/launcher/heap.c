@@ -8,7 +8,11 @@
  * that is freed is left alone, and one that grows moves out.
  *
  * Memory is zero when it is allocated and made so again when it is freed: no stale word gets into the dump, where it
- * would be one that nobody can explain. */
+ * would be one that nobody can explain.
+ *
+ * Blocks are numbered in the order in which they are taken. That is the same order in every process that dumps the same
+ * modules, so the build can say where single blocks are to be: those that commands write to, stand together at the beginning (native/snapshot.py). So that the order does not
+ * depend on the places, what a block has room for follows from what was asked for alone. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -17,19 +21,34 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "interpreter.h"
 #include "snapshot.h"
 
-#define HEAP_SIZE (12u << 20) /* of address space; half of it is used (the build says "heap is full" where it is not enough) */
+#ifndef HEAP_SIZE
+#define HEAP_SIZE (12u << 20) /* of address space; half of it is used */
+#endif
 #define UNIT 16               /* Python wants its objects aligned to this */
 #define SMALL (64 * UNIT)     /* freed blocks up to this are kept by size */
 
 static char heap[HEAP_SIZE] __attribute__((aligned(64))); /* more would make a segment of its own of it */
-static size_t heap_used = UNIT;
+static size_t heap_used = UNIT - sizeof(uint64_t); /* so that blocks are aligned behind their headers */
+static uint32_t numbered;
 
 /* What stands before each block. */
 struct header {
-	size_t size; /* of header and block */
+	uint32_t size; /* of header and block */
+	uint32_t number;
 };
+
+/* The block of that number has its place: of its header, from the beginning of the heap. */
+struct place {
+	uint32_t number;
+	uint32_t offset;
+	uint32_t size;
+};
+
+/* By number; one more, at the end, says how much of the heap they take. */
+static const struct place *places;
 
 /* A freed block. */
 struct hole {
@@ -69,26 +88,40 @@ static struct hole **holes_of(size_t size)
 	return &holes[size <= SMALL ? size / UNIT : 0];
 }
 
+static void *block_at(size_t offset, size_t size)
+{
+	struct header *header = (struct header *)(heap + offset);
+
+	header->size = (uint32_t)size;
+	header->number = numbered;
+	return header + 1;
+}
+
 static void *take(size_t room)
 {
 	const size_t size = (room + sizeof(struct header) + UNIT - 1) / UNIT * UNIT;
 
 	if (room > HEAP_SIZE)
 		fail("dump", "the heap is full");
+	numbered++;
+	if (places != NULL && places->number == numbered) {
+		if (places->size != size)
+			fail("dump", "blocks are not taken in the order in which they were");
+		return block_at(places++->offset, size);
+	}
 	for (struct hole **place = holes_of(size); *place != NULL; place = &(*place)->next) {
 		struct hole *hole = *place;
-		if (header_of(hole)->size < size || header_of(hole)->size > size + size / 4)
+		if (header_of(hole)->size != size)
 			continue;
 		*place = hole->next;
 		hole->next = NULL;
+		header_of(hole)->number = numbered;
 		return hole;
 	}
-	if (size > HEAP_SIZE - UNIT - heap_used)
+	if (size > HEAP_SIZE - heap_used)
 		fail("dump", "the heap is full");
-	void *block = heap + heap_used + UNIT;
-	header_of(block)->size = size;
 	heap_used += size;
-	return block;
+	return block_at(heap_used - size, size);
 }
 
 static void give(void *block)
@@ -211,11 +244,21 @@ static void arena_free(void *context, void *arena, size_t size)
 		give(arena);
 }
 
-void use_heap(void)
+void leave_heap(void)
+{
+	places = NULL;
+}
+
+void use_heap(const char *placed)
 {
 	PyObjectArenaAllocator arenas = { NULL, arena_alloc, arena_free };
 	PyMemAllocatorEx objects = { NULL, object_malloc, object_calloc, object_realloc, object_free };
 
+	if (placed != NULL) {
+		size_t size;
+		places = map_file(placed, &size);
+		heap_used = places == NULL ? HEAP_SIZE : places[size / sizeof(*places) - 1].offset;
+	}
 	PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &pymalloc);
 	PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &objects);
 	PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &objects);

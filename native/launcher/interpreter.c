@@ -159,9 +159,9 @@ static PyObject *finish(PyObject *self, PyObject *arguments)
 
 static PyMethodDef FINISH = { "finish", finish, METH_NOARGS, "The main phase of the initialization." };
 
-const char *map_linked(const char *path, size_t *size)
+const void *map_file(const char *path, size_t *size)
 {
-	const char *data = MAP_FAILED;
+	const void *data = MAP_FAILED;
 	struct stat status;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 

@@ -18,8 +18,8 @@
  * the codecs and signals that they need are there. Prints what is wrong and exits where that fails. */
 void start_python(const struct install *install, int argc, char **argv, bool core_only);
 
-/* A file that native/link.py has written, mapped; NULL where there is none. */
-const char *map_linked(const char *path, size_t *size);
+/* A file of the build, mapped; NULL where there is none, and for what is too short to be one. */
+const void *map_file(const char *path, size_t *size);
 
 /* Execute the modules of a linked file. False with a Python exception.
  *

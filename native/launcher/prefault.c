@@ -1,10 +1,10 @@
 /* Pages that a command writes to, made before it does.
  *
- * The first write to a page of the snapshot is a fault in which the kernel copies it, 1.4 us here; hundreds follow, since
+ * The first write to a page of the snapshot is a fault in which the kernel copies it, 1.4 us where it was measured, and
  * every look at an object writes its reference count. madvise(2) with MADV_POPULATE_WRITE (Linux 5.14; an older kernel
- * says EINVAL, and the faults come one by one) copies a range for half of that. Too many pages cost more than they save,
- * so the build runs each command a few times (native/snapshot.py), and writes into `ranges` what they all have written
- * to. */
+ * says EINVAL, and the faults come one by one) copies a range for half of that. Pages that are not written to cost more
+ * than they save, so the build runs each command a few times (native/snapshot.py), and writes into the table what all
+ * runs have written to. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -17,7 +17,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define RANGES 384
+#define RANGES 32
 
 struct range {
 	uint32_t page; /* address / PAGE */

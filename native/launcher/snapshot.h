@@ -10,8 +10,10 @@
 /* In the process that dumps, false; in all that start from its dump, true. */
 extern bool restored;
 
-/* heap.c: from here on, and up to the dump, every object of Python is in the heap of the executable. */
-void use_heap(void);
+/* heap.c: from here on all memory of Python is in the heap of the executable, up to the dump. placed: a file that says
+ * where blocks are to be (native/snapshot.py), or NULL */
+void use_heap(const char *placed);
+void leave_heap(void);
 
 /* repairs.c, in the dumping process: take out of memory what is true of it alone. Python is not to be used after. */
 void forget_process(void);
