@@ -40,8 +40,7 @@ EMBEDDABLE = ((3, 11), (3, 13))
 
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 STATIC = ["-Os", "-fstack-protector-strong", "-fno-pie", "-no-pie", "-static", "-s"]
-# Calls that heap.c and dump.c take for themselves in the program that dumps. Its symbols tell where things are in it; the
-# dump has none.
+# Calls that heap.c and dump.c take for themselves in the program that dumps.
 DUMPER = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free", "strdup", "getrandom")]
 # Library code inlined by the headers of cffi's output is not ours to keep free of conversions.
 EXTENSION = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"]
@@ -125,8 +124,8 @@ def build_launcher(directory: Path, package: Path | None = None) -> Path:
     """The `ocirun` of a bin directory, for the Python that runs this.
 
     The interpreter is in it where its archive is installed (Debian: pythonX.Y-dev); else it is a static program that
-    executes it. With a package it starts from a snapshot of the interpreter and of the package's modules, where that can
-    be had: what is installed does, and a checkout's, whose modules change, does not.
+    executes it. With a package it starts from a snapshot of the interpreter and of the package's modules, if it can:
+    what is installed does; a checkout's, whose modules change, does not.
     """
     output = directory / "ocirun"
     if package is not None and os.environ.get("OCIRUN_SNAPSHOT") != "0" and build_snapshot(output, package):
@@ -134,11 +133,6 @@ def build_launcher(directory: Path, package: Path | None = None) -> Path:
     if not build_embedded(output):
         build_executing(output)
     return output
-
-
-def embeddable() -> bool:
-    """Is this a Python whose initialization the launchers know?"""
-    return sys.version_info[:2] in EMBEDDABLE
 
 
 def build_executing(output: Path) -> None:
@@ -157,14 +151,15 @@ def build_snapshot(output: Path, package: Path) -> bool:
         dumper, wide = Path(directory, "dump"), Path(directory, "wide")
         if not build_dumper(dumper) or not build_dumper(wide, [f"-DHEAP_SIZE={256 << 20}u"]):
             return False
+        # By its path: whoever loads this file need not have native/ in sys.path.
         spec = importlib.util.spec_from_file_location("snapshot", NATIVE / "snapshot.py")
         assert spec is not None and spec.loader is not None
         snapshot = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(snapshot)
         try:
             snapshot.make(dumper, wide, package, output)
-        except snapshot.Unsound as error:
-            print(f"no snapshot of the interpreter, so ocirun will initialize it at each start: {error}", file=sys.stderr)
+        except (snapshot.Unsound, OSError, subprocess.SubprocessError) as error:
+            print(f"no snapshot of Python, so ocirun will initialize it at each start: {error}", file=sys.stderr)
             return False
     return True
 
@@ -187,7 +182,7 @@ def _embed(sources: list[Path], output: Path, defines: list[str], last: Sequence
     """
     setting = {name: str(value or "") for name, value in sysconfig.get_config_vars().items()}
     archive = Path(setting["LIBPL"], setting["LIBRARY"])
-    if not embeddable() or not archive.is_file() or os.environ.get("CC"):
+    if sys.version_info[:2] not in EMBEDDABLE or not archive.is_file() or os.environ.get("CC"):
         return False
     defines = [
         *defines,
@@ -217,8 +212,8 @@ def _linked(option: str) -> str:
     if option.removeprefix("-l") not in ("z", "expat"):
         return option
     name = f"lib{option.removeprefix('-l')}.a"
-    found = subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=False).stdout.strip()
-    return f"-l:{name}" if found.startswith("/") else option
+    found = subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, check=False).stdout
+    return f"-l:{name}" if found.startswith(b"/") else option
 
 
 def _link_python(sources: list[Path], output: Path, defines: list[str], archive: Path, libraries: list[str]) -> str:
@@ -227,7 +222,7 @@ def _link_python(sources: list[Path], output: Path, defines: list[str], archive:
     # Debian's own python3 is not: relocating it would cost what this gains.
     python = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", *libraries, "-Wl,--export-dynamic"]
     flags = ["-O2", "-fstack-protector-strong", "-fno-pie", "-no-pie"]
-    flags += [] if DUMPER[0] in defines else ["-s"]
+    flags += [] if DUMPER[0] in defines else ["-s"]  # the dumper's symbols tell where things are; its dump has none
     command = ["gcc", *WARNINGS, *flags, *defines, "-o", str(output), *map(str, sources), *python]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stderr if result.returncode else ""

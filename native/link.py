@@ -41,6 +41,9 @@ VERBS: dict[str, tuple[str, ...]] = {
     "ps": (),
 }
 
+# Our own extension modules.
+EXTENSIONS = ("_sys", "_seccomp")
+
 # What the launcher executes, with these globals:
 #
 #   content      (what is executed now: (name, file, code) in order, what may be imported later: {name: (file, begin,
@@ -226,7 +229,7 @@ def write_all(package: Path, output: Path) -> None:
     """Write the file for a snapshot."""
     everything = modules(package)
     now: list[str] = []
-    del everything["ocirun.__main__"]  # is the command, and no module
+    everything.pop("ocirun.__main__", None)  # is the command, and no module
     for name in ["ocirun.cli", *everything]:
         wanted = order(package, [name])
         if all(builtin(everything[each]) for each in wanted):
@@ -250,7 +253,7 @@ def builtin(path: Path) -> bool:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names = [node.module or ""]
         elif isinstance(node, ast.ImportFrom):
-            names = [name for name in (node.module, *(alias.name for alias in node.names)) if name in ("_sys", "_seccomp")]
+            names = [name for name in (node.module, *(alias.name for alias in node.names)) if name in EXTENSIONS]
         else:
             continue
         if not set(names) <= {*sys.builtin_module_names, "__future__"}:

@@ -1,7 +1,7 @@
 """Makes the executable that starts from a snapshot (native/launcher/dump.c), and proves that it may be used.
 
-The proof: two dumps, of two processes that have nothing in common but the program, its modules and the secret of hashes,
-are equal. An address of libc or of the stack, a pid, a time, the environment would differ, so the dump holds none.
+The proof: two dumps, of two processes that have nothing in common but the program, its modules and the secret of
+hashes, are equal. An address of libc or of the stack, a pid, a time would differ, so the dump holds none.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def make(dumper: Path, wide: Path, package: Path, output: Path) -> None:
         symbols = Symbols(dumper)
         prefix = Prefix(directory / "prefix", package)
         watch = build_watch(directory)
-        # Which blocks do commands write to? Three dumps tell: one has all blocks, one has each in a page of its own, and
-        # one has those together that were written to.
+        # Which blocks do commands write to? The first dump has them all, the second each on a page of its own, which
+        # tells, and the third those together that were written to.
         placed = directory / "placed"
-        _dump(dumper, linked, prefix.program, secret, None)
+        shutil.move(dump(dumper, linked, directory, secret), prefix.program)
         blocks = blocks_of(prefix.program.read_bytes(), symbols.address("heap"))
         begin = Symbols(wide).address("heap")
         prefix.program.unlink()
@@ -78,6 +78,7 @@ def dump(dumper: Path, linked: Path, directory: Path, secret: bytes, placed: Pat
     :raises Unsound: one failed, or they differ
     """
     one, other = directory / "one", directory / "other"
+    other.unlink(missing_ok=True)
     places = _dump(dumper, linked, one, secret, placed), _dump(dumper, linked, other, secret, placed, other=True)
     if any(mine == its for mine, its in zip(*places, strict=True)):
         raise Unsound("addresses are not random here (kernel.randomize_va_space, setarch -R), so dumps prove nothing")
@@ -205,16 +206,24 @@ class Prefix:
         for words in (["--version"], ["features"], ["--root", str(self.path / "root"), "list"]):
             result = self._call(words, {})
             if result is None or result.returncode or not result.stdout:
-                why = "it does not end" if result is None else result.stderr.decode(errors="replace").strip() or result.returncode
+                why = "no end" if result is None else f"{result.returncode} {result.stderr.decode(errors='replace')}"
                 raise Unsound(f"`ocirun {words[-1]}` from the snapshot: {why}")
 
-    def _call(self, words: list[str], environ: dict[str, str], quiet: bool = False) -> subprocess.CompletedProcess[bytes] | None:
-        command = [str(self.program), *words]
+    def _call(
+        self, words: list[str], environ: dict[str, str], quiet: bool = False
+    ) -> subprocess.CompletedProcess[bytes] | None:
+        """What the program has answered; None where it has not."""
         out = subprocess.DEVNULL if quiet else subprocess.PIPE  # a waiting container would keep a pipe open
+        process = subprocess.Popen(
+            [str(self.program), *words], env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
         try:
-            return subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=20, check=False)
+            answers = process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
             return None
+        return subprocess.CompletedProcess(words, process.returncode, *answers)
 
     def train(self, watch: Path) -> dict[str, list[Run]]:
         """The life of a few containers, in a directory of their own; the runs of each verb, "" for all others.
@@ -322,7 +331,7 @@ def together(blocks: list[Block], heap: int) -> list[tuple[Block, int]]:
 def placement(placed: list[tuple[Block, int]]) -> bytes:
     """What launcher/heap.c reads."""
     places = sorted((number, at, length) for (number, length), at in placed)
-    places.append((0xFFFFFFFF, max(at + length for _, at, length in places), 0))
+    places.append((0xFFFFFFFF, max((at + length for _, at, length in places), default=HEADER), 0))
     return b"".join(struct.pack("<III", *place) for place in places)
 
 

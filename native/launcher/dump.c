@@ -52,6 +52,7 @@
 #include "snapshot.h"
 
 #define PAGE 4096u
+#define DESCRIPTORS 256
 
 bool restored = false;
 
@@ -87,10 +88,12 @@ static void prepare_process(void)
 			fail("dump: read the secret", length < 0 ? strerror(errno) : "too short");
 		got += (size_t)length;
 	}
+	for (int fd = STDERR_FILENO + 1; fd < DESCRIPTORS; fd++)
+		close(fd);
 	for (int number = 1; number < NSIG; number++)
 		(void)signal(number, SIG_DFL);
 	clearenv();
-	if (setenv("TZ", "UTC0", 1) != 0) /* else libc reads /etc/localtime for the module `time` */
+	if (setenv("TZ", "UTC0", 1) != 0) /* for the module `time`; else libc reads /etc/localtime */
 		fail("dump", strerror(errno));
 }
 
@@ -112,7 +115,7 @@ static int count_libraries(void)
 
 static void check_descriptors(void)
 {
-	for (int fd = STDERR_FILENO + 1; fd < 256; fd++)
+	for (int fd = STDERR_FILENO + 1; fd < DESCRIPTORS; fd++)
 		if (fcntl(fd, F_GETFD) >= 0)
 			fail("dump", "a descriptor is open");
 }
@@ -229,6 +232,8 @@ static void dump(const char *linked, const char *output, const char *placed)
 		fail("dump", "the modules cannot be executed");
 	}
 	PyGC_Collect();
+	if (PyDict_GetItemString(PyImport_GetModuleDict(), "ocirun.cli") == NULL)
+		fail("dump", "ocirun.cli is not among the modules");
 	if (secret_left != 0)
 		fail("dump", "the secret of hashes was not asked for");
 	if (count_libraries() != libraries)

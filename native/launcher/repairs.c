@@ -75,6 +75,7 @@ static bool repair_storage(const struct process *now)
 	return PyThread_tss_create(&TSS_KEY) == 0 && PyThread_tss_set(&TSS_KEY, thread) == 0;
 }
 
+/* A module of the snapshot, NULL where it is not in there. */
 static PyObject *loaded(const char *module)
 {
 	return PyDict_GetItemString(PyImport_GetModuleDict(), module);
@@ -83,9 +84,12 @@ static PyObject *loaded(const char *module)
 /* posix.environ, made when `posix` was (convertenviron() in posixmodule.c): filled in place, os.environ is made of it. */
 static bool repair_environment(const struct process *now)
 {
-	PyObject *names = PyObject_GetAttrString(loaded("posix"), "environ");
+	PyObject *module = loaded("posix"), *names;
 
 	(void)now;
+	if (module == NULL)
+		return true;
+	names = PyObject_GetAttrString(module, "environ");
 	if (names == NULL)
 		return false;
 	PyDict_Clear(names);
@@ -150,12 +154,12 @@ static bool repair_arguments(const struct process *now)
 static bool repair_places(const struct process *now)
 {
 	const size_t length = strcspn(now->install->paths, "\n");
-	PyObject *lines = directories_of(now->install), *path = PyObject_GetAttrString(loaded("ocirun"), "__path__");
+	PyObject *package = loaded("ocirun"), *lines = directories_of(now->install), *path, *text;
 	char place[sizeof(now->install->paths)];
-	PyObject *text;
 
 	memcpy(place, now->install->paths, length);
 	strcpy(place + length, "/ocirun");
+	path = package == NULL ? NULL : PyObject_GetAttrString(package, "__path__");
 	text = PyUnicode_DecodeUTF8(place, (Py_ssize_t)strlen(place), "surrogateescape");
 	if (lines == NULL || path == NULL || text == NULL)
 		return false;
@@ -191,7 +195,8 @@ static void repair_main_phase(void)
 
 	set_places(config, process.install);
 	if (PyStatus_Exception(PyConfig_SetBytesString(config, &config->program_name, process.argv[0])) ||
-	    PyStatus_Exception(PyConfig_SetBytesArgv(config, process.argc, process.argv)))
+	    PyStatus_Exception(PyConfig_SetBytesArgv(config, process.argc, process.argv)) ||
+	    PyStatus_Exception(PyConfig_SetWideStringList(config, &config->orig_argv, config->argv.length, config->argv.items)))
 		fail("start", "out of memory");
 	zone = loaded("time") == NULL ? NULL : PyObject_CallMethod(loaded("time"), "tzset", NULL);
 	Py_XDECREF(zone);

@@ -28,7 +28,7 @@ ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes or
 
 
 def init_program() -> str:
-    """The path of the init. Asked for at each run: a snapshot of this module may be anywhere (native/launcher/dump.c)."""
+    """The path of the init; asked for at each run, since a snapshot may be anywhere (native/launcher/dump.c)."""
     return f"{_places[0]}/ocirun-init"
 
 
