@@ -208,6 +208,8 @@ void forget_process(void)
 	if (strcmp(WITHOUT_REPAIR, "main phase") != 0)
 		before_main_phase = repair_main_phase;
 	thread = PyThreadState_Get();
+	/* What frames have left behind that are gone; from 3.12 on there is the address of a place on the stack in it. */
+	memset(thread->datastack_top, 0, (size_t)((char *)thread->datastack_limit - (char *)thread->datastack_top));
 	for (size_t i = 0; i < REPAIR_COUNT; i++)
 		if (REPAIRS[i].forget != NULL && !left_out(&REPAIRS[i]))
 			REPAIRS[i].forget();

@@ -26,7 +26,10 @@ def native(name: str) -> ModuleType:
 
 
 build, link, snapshot = native("build"), native("link"), native("snapshot")
-KINDS = ["snapshot", "embed", "exec"] if sys.version_info[:2] in build.EMBEDDABLE else ["exec"]
+KINDS = ["embed", "exec"] if sys.version_info[:2] in build.EMBEDDABLE else ["exec"]
+# Builds of Python that have `fcntl` and others as files have nothing to take a snapshot of.
+if "embed" in KINDS and link.builtin(REPOSITORY / "ocirun" / "launch" / "run.py"):
+    KINDS.insert(0, "snapshot")
 
 
 def install(prefix: Path, kind: str) -> Path:
