@@ -15,6 +15,7 @@
  *    restored process has new ones, which know nothing of the old. What the dynamic linker writes into our segment
  *    (relocations of symbols like stdin and environ) it writes again, after the segment is mapped; that is zero in the
  *    dump, and so is what the repairs write.
+ *  - Constructors (.init_array) run in the restored process, and so not in the one that dumps.
  *  - No extension module and no other library has been loaded, no file of the host has been read, no descriptor is open,
  *    no thread and no handler of a signal is left. This program refuses to dump where it finds one (checks below).
  *  - Everything else that tells one process from another (an address of libc or of the stack, a pid, a time) would be a
@@ -61,6 +62,37 @@ extern char _end[];                             /* of .bss */
 
 static unsigned char secret[24]; /* sizeof(_Py_HashSecret_t) */
 static size_t secret_left;
+
+/* Constructors of the program are executed before main() in the restored process, as in any. So they are not in this one:
+ * they would find what they left behind. From 3.13 on there is mimalloc's, which libpython has in it and does not use. */
+extern void (*__init_array_start[])(int, char **, char **);
+extern void (*__init_array_end[])(int, char **, char **);
+
+static void construct_nothing(int argc, char **argv, char **environment)
+{
+	(void)argc;
+	(void)argv;
+	(void)environment;
+}
+
+static void skip_constructors(int argc, char **argv, char **environment)
+{
+	const size_t count = (size_t)(__init_array_end - __init_array_start);
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)__init_array_start / page * page;
+
+	(void)argc;
+	(void)argv;
+	(void)environment;
+	if (restored || count == 0)
+		return;
+	/* Read-only by now; in the dump it is what it is in the file. */
+	if (mprotect((void *)begin, (uintptr_t)__init_array_end - begin, PROT_READ | PROT_WRITE) < 0)
+		fail("dump: mprotect", strerror(errno));
+	for (size_t i = 0; i < count; i++)
+		__init_array_start[i] = construct_nothing;
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const preinit)(int, char **, char **) = skip_constructors;
 
 /* Names that ld(1) gives, as in heap.c. */
 ssize_t __real_getrandom(void *buffer, size_t size, unsigned flags);
