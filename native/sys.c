@@ -1,5 +1,5 @@
 /* The system calls that the runtime itself needs and Python's standard library does not have.
- * Every function returns a descriptor, a pid or 0, or -errno. Typed for Python in ocirun/_native.py. */
+ * Every function returns a descriptor, a pid or 0, or -errno. Typed for Python in ocirun/host/native.py. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

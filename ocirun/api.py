@@ -14,7 +14,7 @@ from .host.procfs import open_process, process_stat, wait_for_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .store.state import State
 
@@ -118,6 +118,62 @@ class Container:
         """Wait for PID 1's end: see Process.wait."""
         return self._init.wait(timeout)
 
+    def pause(self) -> None:
+        """Let none of its processes run, until ``resume``.
+
+        :raises StateError: it is not running
+        :raises HostError: it has no freezer cgroup, or does not freeze
+        """
+        from .lifecycle.pause import pause
+
+        pause(self.root, self.id)
+
+    def resume(self) -> None:
+        """Let the processes of a paused container go on.
+
+        :raises StateError: it is not paused
+        """
+        from .lifecycle.resume import resume
+
+        resume(self.root, self.id)
+
+    def update(self, resources: Mapping[str, object]) -> None:
+        """Change its limits.
+
+        :param resources: linux.resources with what is to change, as in config.json: ``{"memory": {"limit": 1 << 28}}``
+        :raises ConfigError: that is invalid
+        :raises StateError: the container is not running
+        :raises OperationError: a limit cannot be set; all are as they were
+        """
+        from json import dumps
+
+        from .lifecycle.update import update
+        from .spec.read import read_resources
+
+        update(self.root, self.id, read_resources("resources", dumps(resources).encode()))
+
+    def stats(self) -> dict[str, object]:
+        """What it uses at this moment, with the names and units of `runc events --stats`: times are nanoseconds,
+        memory is bytes.
+
+        :raises StateError: it is not running
+        """
+        from .lifecycle.events import stats
+
+        data: dict[str, object] = stats(self.root, self.id)["data"]
+        return data
+
+    def events(self, interval: float = 5.0) -> Iterator[dict[str, object]]:
+        """``{"type": "stats", …}`` at every interval and ``{"type": "oom", …}`` when the kernel kills a process for
+        the memory limit, until PID 1 ends.
+
+        :param interval: seconds
+        :raises StateError: it is not running
+        """
+        from .lifecycle.events import events
+
+        return events(self.root, self.id, interval)
+
     def exec(
         self,
         args: Iterable[str],
@@ -133,6 +189,8 @@ class Container:
         preserve_fds: int = 0,
         stdio: tuple[int, int, int] = (0, 1, 2),
         ignore_paused: bool = False,
+        apparmor_profile: str = "",
+        selinux_label: str = "",
         warn: Callable[[Error], None] | None = None,
     ) -> Process:
         """Run one more program in the container, with what its own process has unless an argument says otherwise.
@@ -159,6 +217,8 @@ class Container:
             capabilities=tuple(capabilities),
             no_new_privileges=no_new_privileges,
             terminal=bool(console_socket),
+            apparmor_profile=apparmor_profile,
+            selinux_label=selinux_label,
         )
         request = Request(console_socket=console_socket, pid_file=pid_file, preserve_fds=preserve_fds, stdio=stdio)
         return Process(Execution(self.root, self.id, command, request, ignore_paused, warn).begin())

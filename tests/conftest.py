@@ -84,7 +84,7 @@ class Skips:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if not report.skipped or hasattr(report, "wasxfail"):
             return
-        nodeid = report.nodeid.removeprefix("vm:")  # tests/vm reports what the machine's pytest says
+        nodeid = report.nodeid.removeprefix("vm:").removeprefix("v2:")  # what the pytests of tests/vm and tests/v2 say
         if not any(fnmatch.fnmatchcase(nodeid, entry["test"]) for entry in self.allowed):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
             self.refused.append(f"{report.nodeid}: {reason}")
@@ -104,12 +104,38 @@ class Skips:
                 terminalreporter.write_line(line)
 
 
+class Surroundings:
+    """Fails the run if the tests leave something in the directory that they are run from: of theirs are only what they
+    build there, and the caches of their tools."""
+
+    def __init__(self) -> None:
+        self.directory = Path.cwd()
+        self.before = self.now()
+
+    def now(self) -> set[str]:
+        return {name for name in os.listdir(self.directory) if name != "build" and not name.startswith(".")}
+
+    def left(self) -> list[str]:
+        return sorted(self.now() - self.before)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.left():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if left := self.left():
+            terminalreporter.section(f"left in {self.directory}", red=True)
+            for name in left:
+                terminalreporter.write_line(name)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ocirun: about what only ocirun has; left out for another runtime under test")
     config.addinivalue_line(
         "markers", "differs(reason, since=0, before=1000): runc, of these versions, does not do this, and has to fail"
     )
     config.pluginmanager.register(Skips(), "skips")
+    config.pluginmanager.register(Surroundings(), "surroundings")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -74,7 +74,8 @@ static int configure_all(const struct init *init, int fs, const struct request *
 	return r < 0 ? r : kernel_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 }
 
-/* Can fsconfig(2) say all of it? A string with a comma is several options for mount(2), or a value in quotes. */
+/* Can fsconfig(2) say all of it? A string with a comma is several options for mount(2), or a value in quotes, which only
+ * that takes off (context="system_u:object_r:container_file_t:s0:c1,c2"). */
 static bool fits_fsconfig(const struct init *init, const struct request *request)
 {
 	unsigned long rest = request->flags;
@@ -82,7 +83,7 @@ static bool fits_fsconfig(const struct init *init, const struct request *request
 	for (size_t i = 0; i < MOUNT_FLAGS_COUNT; i++)
 		rest &= ~MOUNT_FLAGS[i].flag;
 	for (uint32_t i = 0; i < request->options.count; i++)
-		if (strlen(option(init, request, i)) >= FSCONFIG_STRING_MAX || strchr(option(init, request, i), ','))
+		if (strlen(option(init, request, i)) >= FSCONFIG_STRING_MAX || strpbrk(option(init, request, i), ",\"") != NULL)
 			return false;
 	return rest == 0 && strlen(request->source) < FSCONFIG_STRING_MAX;
 }

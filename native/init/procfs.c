@@ -120,25 +120,30 @@ int procfs_beneath(int directory, const char *path, int flags)
 	return fd;
 }
 
-static int open_fd_directory(void)
+int procfs_self(const char *path, int flags)
 {
 	int proc = open_procfs(true);
-	char path[32];
+	char name[16], whole[64];
 	ssize_t n;
 	int fd;
 
 	if (proc < 0)
 		return proc;
 	/* "self" by its text, the pid in the pid namespace of that procfs: no lookup in there follows a symlink. */
-	n = readlinkat(proc, "self", path, sizeof(path) - sizeof("/fd"));
+	n = readlinkat(proc, "self", name, sizeof(name) - 1);
 	if (n <= 0) {
 		fd = n < 0 ? -errno : -ENOENT;
 	} else {
-		memcpy(path + n, "/fd", sizeof("/fd"));
-		fd = procfs_beneath(proc, path, O_PATH | O_DIRECTORY);
+		snprintf(whole, sizeof(whole), "%.*s/%s", (int)n, name, path);
+		fd = procfs_beneath(proc, whole, flags);
 	}
 	close(proc);
 	return fd;
+}
+
+static int open_fd_directory(void)
+{
+	return procfs_self("fd", O_PATH | O_DIRECTORY);
 }
 
 int procfs_process(pid_t pid)

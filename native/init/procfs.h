@@ -21,6 +21,9 @@ int procfs_protected(struct init *init, const char *path);
 /* The directory /proc/PID of a process of our pid namespace (O_PATH), or -errno. */
 int procfs_process(pid_t pid);
 
+/* A file below our own directory in such a procfs, or -errno. */
+int procfs_self(const char *path, int flags);
+
 /* What is at a path below a directory of such a procfs, and neither a symlink nor mounted over it. */
 int procfs_beneath(int directory, const char *path, int flags);
 

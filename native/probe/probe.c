@@ -3,7 +3,7 @@
  *
  *   probe report [path=P ...] [write=P ...] [tree=D ...] [to=FILE]   one JSON document on stdout (or FILE)
  *   probe true | exit N | echo WORD ... | cat [FILE ...] | write FILE TEXT | append FILE TEXT | getcwd
- *   probe sleep SECONDS | pause | trap [FILE]      (trap: tells every signal that comes; ends with TERM, code 15)
+ *   probe sleep SECONDS | pause | spin | trap [FILE]      (trap: tells every signal that comes; ends with TERM, code 15)
  *   probe mkdir DIR | raise SIGNAL | eat BYTES | children N [new-session]   (children: N sleeping ones, then pause)
  *   probe syscall NUMBER [ARGUMENT ...]            the errno of one system call, 0 for success
  *   probe swap A B                                 renameat2(RENAME_EXCHANGE) until killed
@@ -860,6 +860,8 @@ static void look_at(FILE *found, const char *pid)
 		snprintf(link, sizeof link, "/proc/%s/fd/%s", pid, entry->d_name);
 		fd = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		snprintf(what, sizeof what, "%s/%s", fd < 0 ? "fd-seen" : "fd", entry->d_name);
+		if (fd >= 0) /* the other's link may be to something else by now */
+			snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 		tell_target(found, what, link);
 		if (fd >= 0)
 			close(fd);
@@ -987,6 +989,9 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "pause"))
 		for (;;)
 			pause();
+	if (!strcmp(command, "spin"))
+		for (volatile unsigned turns = 0;;)
+			turns++;
 	if (!strcmp(command, "trap"))
 		return trap(args[0]);
 	if (!strcmp(command, "mkdir") && count == 1)

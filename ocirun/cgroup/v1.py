@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import posix
 
-from ..errors import OperationError
 from ..host.files import read_file
 from ..plan import parent
 from ..plan.cgroup import CgroupDir, Placement
 from . import devices
-from .paths import below, may_make
+from .paths import below, may_make, writes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,26 +71,17 @@ def _may_be_born(base: str) -> bool:
 
 
 def _writes(spec: Spec, host: Host, directories: list[CgroupDir], lenient: bool) -> list[Operation]:
-    where = {controller: d.path for d in directories for controller in d.controllers}
     limits = spec.linux.resources
     settings: list[Setting] = []
     # Only the root of the initial user namespace may write device rules; runc does without for others.
-    if host.euid == 0 and not host.in_user_namespace and ("devices" in where or not lenient):
+    there = any("devices" in directory.controllers for directory in directories)
+    if host.euid == 0 and not host.in_user_namespace and (there or not lenient):
         settings += devices.v1(limits.devices if limits else ())
     if limits and limits.has_limits:
         from . import resources
 
         settings += resources.v1(limits)
-    operations = []
-    for pointer, file, value, optional in settings:
-        controller = file.partition(".")[0]
-        if controller not in where:
-            raise OperationError(
-                f"cannot set {controller} limit", pointer, 0, "container could not join or create cgroup"
-            )
-        path = f"{where[controller]}/{file}"
-        operations.append(parent.cgroup_write(pointer, path=path, value=value, optional=optional))
-    return operations
+    return writes(settings, directories)
 
 
 def create(directory: CgroupDir, made: list[str]) -> bool:

@@ -9,7 +9,7 @@ from ..host.files import read_file
 from ..plan import parent
 from ..plan.cgroup import CgroupDir, Placement
 from . import devices
-from .paths import below, may_make
+from .paths import below, may_make, writes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,14 +55,13 @@ def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
         )
     pointer = "/linux/cgroupsPath" if wanted else ""
     operations = [parent.cgroup_create(pointer, path=path)]
-    for where, file, value, optional in settings:
-        operations.append(parent.cgroup_write(where, path=f"{path}/{file}", value=value, optional=optional))
+    directory = CgroupDir(controllers=(), path=path, mountpoint=hierarchy.mountpoint)
+    operations += writes(settings, (directory,))
     # bpf(2) wants capabilities in the initial user namespace; runc does without device rules there.
     if host.euid == 0 and not host.in_user_namespace:
         rules = devices.v2(limits.devices if limits else ())
         if rules:
             operations.append(parent.cgroup_devices("/linux/resources/devices", path=path, rules=rules))
-    directory = CgroupDir(controllers=(), path=path, mountpoint=hierarchy.mountpoint)
     return Placement(directories=(directory,), operations=tuple(operations))
 
 

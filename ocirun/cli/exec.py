@@ -6,6 +6,7 @@ import posix
 
 from ..errors import Error, UsageError, reason_of
 from ..lifecycle.exec import Command, exec_
+from ..record import replace
 from ..spec.json import check_size
 from ..spec.read import read_process
 from . import warner
@@ -16,21 +17,15 @@ if TYPE_CHECKING:
     from ..spec.model import Process
     from .call import Call
 
-_LATER = ("process-label", "apparmor", "cgroup")
-
-
 def run(call: Call) -> int:
     """Run a process in a container; in the foreground, the exit code is the process's."""
     flags = call.flags
-    for name in _LATER:
-        if flags[name]:
-            raise UsageError(f"--{name} is not supported by this version")
     what = _from_file(flags["process"]) if flags["process"] else _from_flags(call)
     return exec_(
         call.root,
         call.arguments[0],
         what,
-        request(call),
+        replace(request(call), sub_cgroups=_sub_cgroups(flags["cgroup"])),
         detach=flags["detach"],
         ignore_paused=flags["ignore-paused"],
         warn=warner(call),
@@ -73,7 +68,28 @@ def _from_flags(call: Call) -> Command:
         capabilities=tuple(flags["cap"]),
         no_new_privileges=flags["no-new-privs"],
         terminal=flags["tty"],
+        apparmor_profile=flags["apparmor"],
+        selinux_label=flags["process-label"],
     )
+
+
+def _sub_cgroups(words: list[str]) -> tuple[tuple[str, str], ...]:
+    """--cgroup [CONTROLLER[,CONTROLLER]:]PATH, each controller once.
+
+    :raises UsageError: it is not of that form
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        controllers, colon, path = word.rpartition(":")
+        if ":" in controllers:
+            raise UsageError(f"invalid --cgroup argument: {word}")
+        if not colon and len(words) > 1:
+            raise UsageError(f"invalid --cgroup argument: {word} (missing <controller>: prefix)")
+        for controller in controllers.split(","):
+            if controller in found:
+                raise UsageError(f"invalid --cgroup argument(s): {controller} specified multiple times")
+            found[controller] = path
+    return tuple(found.items())
 
 
 def _gid(text: str) -> int:

@@ -49,6 +49,8 @@ def _described(flag: Flag) -> str:
     if flag.default in ("", None, False):
         return flag.help
     default = f'"{flag.default}"' if isinstance(flag.default, str) else flag.default
+    if flag.kind == "duration":
+        default = f"{flag.default:g}s"
     return f"{flag.help} (default: {default})"
 
 

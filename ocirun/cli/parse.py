@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from ..errors import UsageError
-from .table import BOOL, COMMANDS, FLAGS_END_AT_FIRST_ARGUMENT, GLOBAL, HELP, INT, LIST
+from .table import BOOL, COMMANDS, DURATION, FLAGS_END_AT_FIRST_ARGUMENT, GLOBAL, HELP, INT, LIST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,6 +135,13 @@ def _store(flag: Flag, name: str, value: str, values: dict[str, Any]) -> None:
         values[flag[0]] = int(value)
     elif kind is LIST:
         values[flag[0]].append(value)
+    elif kind is DURATION:
+        from .duration import duration
+
+        try:
+            values[flag[0]] = duration(value)
+        except ValueError:
+            raise UsageError(f'invalid value "{value}" for flag -{name}: parse error') from None
     else:
         values[flag[0]] = value
 

@@ -10,19 +10,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
-BOOL, STRING, INT, LIST = "bool", "string", "int", "list"
+BOOL, STRING, INT, LIST, DURATION = "bool", "string", "int", "list", "duration"
 
 
 class Flag(tuple):  # type: ignore[type-arg]
     """One ``--name`` with its one-letter alias ("" for none).
 
-    kind is BOOL (``--name`` or ``--name=false``), STRING, INT, or LIST (may be given again). Without help it is not
-    shown. A tuple, since sixty of them are made at every start.
+    kind is BOOL (``--name`` or ``--name=false``), STRING, INT, LIST (may be given again), or DURATION (in seconds).
+    Without help it is not shown. A tuple, since eighty of them are made at every start.
     """
 
     __slots__ = ()
 
-    def __new__(cls, name: str, short: str, kind: str, default: str | int | None, help: str) -> Self:
+    def __new__(cls, name: str, short: str, kind: str, default: str | float | None, help: str) -> Self:
         return tuple.__new__(cls, (name, short, kind, default, help))
 
     @property
@@ -38,7 +38,7 @@ class Flag(tuple):  # type: ignore[type-arg]
         return self[2]  # type: ignore[no-any-return]
 
     @property
-    def default(self) -> str | int | None:
+    def default(self) -> str | float | None:
         return self[3]  # type: ignore[no-any-return]
 
     @property
@@ -130,6 +130,16 @@ COMMANDS = {
         1,
         (Flag("force", "f", BOOL, False, "forcibly delete the container if it is still running (SIGKILL)"),),
     ),
+    "events": Command(
+        "display what a container uses, and when it runs out of memory",
+        "<container-id>",
+        1,
+        1,
+        (
+            Flag("interval", "", DURATION, 5.0, "set the stats collection interval"),
+            Flag("stats", "", BOOL, False, "display the container's stats then exit"),
+        ),
+    ),
     "exec": Command(
         "execute a new process inside the container",
         "<container-id> <command> [command options]  || -p process.json <container-id>",
@@ -170,6 +180,7 @@ COMMANDS = {
         0,
         (_FORMAT, Flag("quiet", "q", BOOL, False, "display only container IDs")),
     ),
+    "pause": Command("suspend all processes inside the container", "<container-id>", 1, 1, ()),
     "plan": Command(
         "show what create would do for a bundle on this host, and do nothing",
         "",
@@ -186,6 +197,7 @@ COMMANDS = {
     "ps": Command(
         "display the processes running inside a container", "<container-id> [ps options]", 1, None, (_FORMAT,)
     ),
+    "resume": Command("resume all processes that have been previously paused", "<container-id>", 1, 1, ()),
     "run": Command(
         "create and run a container",
         "<container-id>",
@@ -213,6 +225,39 @@ COMMANDS = {
     ),
     "start": Command("execute the user defined process in a created container", "<container-id>", 1, 1, ()),
     "state": Command("output the state of a container", "<container-id>", 1, 1, ()),
+    "update": Command(
+        "update container resource constraints",
+        "<container-id>",
+        1,
+        1,
+        (
+            Flag(
+                "resources",
+                "r",
+                STRING,
+                "",
+                "a file with linux.resources as JSON, or '-' for the standard input; no other flag counts then",
+            ),
+            Flag("blkio-weight", "", INT, 0, "specifies per cgroup weight, range is from 10 to 1000"),
+            Flag("cpu-period", "", STRING, "", "CPU CFS period to be used for hardcapping (in usecs)"),
+            Flag("cpu-quota", "", STRING, "", "CPU CFS hardcap limit (in usecs): allowed CPU time in a given period"),
+            Flag("cpu-burst", "", STRING, "", "CPU CFS hardcap burst limit (in usecs)"),
+            Flag("cpu-share", "", STRING, "", "CPU shares (relative weight vs. other containers)"),
+            Flag("cpu-rt-period", "", STRING, "", "CPU realtime period to be used for hardcapping (in usecs)"),
+            Flag("cpu-rt-runtime", "", STRING, "", "CPU realtime hardcap limit (in usecs)"),
+            Flag("cpuset-cpus", "", STRING, "", "CPU(s) to use"),
+            Flag("cpuset-mems", "", STRING, "", "memory node(s) to use"),
+            Flag("cpu-idle", "", STRING, "", "set cgroup SCHED_IDLE or not, 0: default behavior, 1: SCHED_IDLE"),
+            Flag("memory", "", STRING, "", "memory limit (in bytes, or with a unit: 512m)"),
+            Flag("memory-reservation", "", STRING, "", "memory reservation or soft limit"),
+            Flag("memory-swap", "", STRING, "", "total memory usage (memory + swap); '-1' for unlimited swap"),
+            Flag("kernel-memory", "", STRING, "", ""),
+            Flag("kernel-memory-tcp", "", STRING, "", ""),
+            Flag("pids-limit", "", INT, 0, "maximum number of pids allowed in the container"),
+            Flag("l3-cache-schema", "", STRING, "", "the string of Intel RDT/CAT L3 cache schema"),
+            Flag("mem-bw-schema", "", STRING, "", "the string of Intel RDT/MBA memory bandwidth schema"),
+        ),
+    ),
     "validate": Command(
         "print everything that is wrong in a bundle's config.json", "[<config.json>]", 0, 1, (_BUNDLE,)
     ),

@@ -1,0 +1,1 @@
+"""What is read from, or asked of, the running system, outside of any container."""

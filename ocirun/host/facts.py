@@ -38,6 +38,8 @@ def host(spec: Spec | None = None, process: Process | None = None) -> Host:
         shared=_shared(spec) if spec is not None and spec.linux.sysctl else (),
         hard_limits=hard_limits(read_file("/proc/self/limits")),
         capabilities=permitted(read_file("/proc/self/status")) if _is_capable(process) else EVERY_CAPABILITY,
+        apparmor=process is None or not process.apparmor_profile or _apparmor(),
+        selinux=_exists("/sys/fs/selinux/enforce") if _is_labelled(spec, process) else True,
         may_schedule=not _is_scheduled(process) or (not nested and may_schedule(read_file("/proc/self/status"))),
     )
 
@@ -48,6 +50,17 @@ def _is_capable(process: Process | None) -> bool:
 
 def _is_scheduled(process: Process | None) -> bool:
     return process is not None and (process.scheduler is not None or process.io_priority is not None)
+
+
+def _is_labelled(spec: Spec | None, process: Process | None) -> bool:
+    return bool(process and process.selinux_label) or bool(spec and spec.linux.mount_label)
+
+
+def _apparmor() -> bool:
+    try:
+        return read_file("/sys/module/apparmor/parameters/enabled")[:1] == b"Y"
+    except OSError:
+        return False
 
 
 def _shared(spec: Spec) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""The verbs of a container's life, a file for each."""

@@ -45,6 +45,7 @@ class Request(Record):
     listen_fds: int = 0  # this many are passed as systemd's socket activation does, sd_listen_fds(3)
     notify_socket: str = ""  # address of who is told that the container is ready, sd_notify(3); not for exec
     stdio: tuple[int, int, int] = (0, 1, 2)
+    sub_cgroups: tuple[tuple[str, str], ...] = ()  # exec only: (controller or "" for all, path below the container's)
     no_pivot: bool = False  # create and run only, as are the rest
     new_keyring: bool = True
     rootless: str = "auto"  # "true", "false" or "auto": are refusals of the cgroup ignored

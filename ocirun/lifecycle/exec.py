@@ -11,6 +11,7 @@ from ..host.procfs import NAMESPACE_FILES, is_alive, open_process
 from ..launch.run import Launch
 from ..plan.draft import Options
 from ..plan.execute import build_exec
+from ..plan.path import clean
 from ..record import Record, replace
 from ..spec.model import Capabilities
 from ..spec.read import read_stored
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..errors import Error
+    from ..plan.cgroup import CgroupDir
     from ..spec.model import Process, Spec
 
 
@@ -38,6 +40,8 @@ class Command(Record):
     capabilities: tuple[str, ...] = ()  # more than the container's, "CAP_CHOWN"
     no_new_privileges: bool = False
     terminal: bool = False
+    apparmor_profile: str = ""
+    selinux_label: str = ""
 
 
 def exec_(
@@ -136,6 +140,7 @@ class Execution:
                 posix.close(console_socket)
 
     def _begin(self, descriptors: dict[str, int], before_exec: Callable[[], None] | None) -> int:
+        directories = sub_cgroups(self.entry.cgroup, self.request.sub_cgroups)
         descriptors["pidfd"] = pidfd = _pidfd(self.entry)
         try:
             plan = build_exec(
@@ -143,7 +148,7 @@ class Execution:
                 self.spec,
                 facts.host(process=self.process),
                 self._options(descriptors["console"] >= 0),
-                self.entry.cgroup,
+                directories,
                 _foreign_namespaces(self.entry.pid),
                 compiled_filter(self.spec, self.root),
             )
@@ -177,6 +182,27 @@ class Execution:
             listen_fds=self.request.listen_fds,
             console=console,
         )
+
+
+def sub_cgroups(directories: tuple[CgroupDir, ...], wanted: tuple[tuple[str, str], ...]) -> tuple[CgroupDir, ...]:
+    """The cgroup of a process of `exec`: the container's, or one below it that is there.
+
+    :param wanted: see Request
+    :raises UsageError: a path that leads out of the container's cgroup, or a controller that it has not got
+    """
+    found = {}
+    for controller, path in wanted:
+        chosen = [one for one in directories if controller in one.controllers or not controller]
+        if not chosen:
+            raise UsageError(f"unknown controller {controller} in --cgroup")
+        for directory in chosen:
+            whole = clean(f"{directory.path}/{path}")
+            if whole != directory.path and not whole.startswith(f"{directory.path}/"):
+                raise UsageError(f"{whole} is not a sub cgroup path")
+            if not posix.access(whole, posix.F_OK):
+                raise UsageError(f"open {whole}: no such file or directory")
+            found[directory.path] = replace(directory, path=whole)
+    return tuple(found.get(directory.path, directory) for directory in directories)
 
 
 def _of_process(problems: Sequence[Problem]) -> tuple[Problem, ...]:
@@ -214,6 +240,9 @@ def process_of(spec: Spec, command: Command) -> Process:
                 raise UsageError(f"additional-gids must be a positive number {gid_number}")
         user = replace(user, additional_gids=user.additional_gids + command.additional_gids)
     changes["user"] = user
+    for label in ("apparmor_profile", "selinux_label"):
+        if getattr(command, label):
+            changes[label] = getattr(command, label)
     if command.capabilities:
         changes["capabilities"] = _more_capabilities(process, command.capabilities)
     for variable in command.env:
@@ -226,6 +255,8 @@ def completed(spec: Spec, process: Process) -> Process:
     """The process with what it leaves to the container's own, as in runc."""
     inherited = ("capabilities", "oom_score_adj", "scheduler", "io_priority")
     changes = {field: getattr(spec.process, field) for field in inherited if getattr(process, field) is None}
+    labels = ("apparmor_profile", "selinux_label")
+    changes |= {field: getattr(spec.process, field) for field in labels if not getattr(process, field)}
     affinity = process.exec_cpu_affinity
     if affinity is None or not (affinity.initial or affinity.final):
         changes["exec_cpu_affinity"] = spec.process.exec_cpu_affinity

@@ -24,7 +24,7 @@ def check(path: str, data: bytes, known: Sequence[Problem] = ()) -> None:
     """
     tree = parse(path, data)
     spec = read_tree(tree, [])
-    host = facts.host(spec)
+    host = facts.host(spec, spec.process)
     if host.euid and spec.linux.namespace("user") is None:
         host = host.as_root()  # so what would root's create refuse?
     is_near = near(known)

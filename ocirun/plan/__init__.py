@@ -1,0 +1,1 @@
+"""From a configuration, facts about the host and a command line to a list of operations: pure data."""

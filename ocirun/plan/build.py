@@ -38,6 +38,10 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     linux = spec.linux
     spaces = {space.type: (space.path, f"/linux/namespaces/{n}") for n, space in enumerate(linux.namespaces)}
     wishes = mount_options.read_mounts(draft, spec.mounts, host)
+    if linux.mount_label:
+        from . import labels
+
+        labels.of_file_systems(wishes, linux.mount_label)
 
     draft.operations.extend(placement.operations)
     made = _outer_stage(draft, spec, host, placement.directories, spaces, wishes)
@@ -47,7 +51,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     if "cgroup" in spaces and not spaces["cgroup"][0]:
         add(ops.unshare("init", spaces["cgroup"][1], flags=NAMESPACES["cgroup"]))
     if options.new_keyring:
-        add(ops.keyring("init", "", name=f"_ses.{options.id}"))
+        process.keyring(draft, spec.process, options.id)
     if "network" in spaces and not spaces["network"][0]:
         add(ops.link_up("init", spaces["network"][1], name="lo"))
     _root_filled(draft, spec, host, placement.directories, spaces, wishes, made)
@@ -76,10 +80,12 @@ def refusals(spec: Spec, host: Host) -> list[Problem]:
 
 
 def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) -> None:
-    refuse_process(draft, spec.process)
+    refuse_process(draft, spec.process, host)
     linux = spec.linux
     if linux.mount_label:
-        draft.unsupported("/linux/mountLabel", "a mount label")
+        from . import labels
+
+        labels.check_mounts(draft, spec, host)
     if linux.intel_rdt:
         draft.unsupported("/linux/intelRdt", "intelRdt")
     if linux.seccomp and linux.seccomp.listener_path:
@@ -106,12 +112,12 @@ def _cannot_fork(wanted: Process) -> bool:
     return "SCHED_FLAG_RESET_ON_FORK" not in scheduler.flags
 
 
-def refuse_process(draft: Draft, wanted: Process) -> None:
-    """Note what of a process this version cannot do."""
-    if wanted.apparmor_profile not in (None, "", "unconfined"):
-        draft.unsupported("/process/apparmorProfile", "an AppArmor profile")
-    if wanted.selinux_label:
-        draft.unsupported("/process/selinuxLabel", "an SELinux label")
+def refuse_process(draft: Draft, wanted: Process, host: Host) -> None:
+    """Note what of a process cannot be done here."""
+    if wanted.apparmor_profile or wanted.selinux_label:
+        from . import labels
+
+        labels.check(draft, wanted, host)
 
 
 # The outer stage
@@ -323,6 +329,10 @@ def _root_filled(
     else:
         add(ops.root_here("init", "/root/path"))
     mounts.attach(draft, wishes, host, directories, "cgroup" in spaces)
+    if spec.linux.mount_label:
+        from . import labels
+
+        labels.of_queues(draft, wishes, spec.linux.mount_label)
     if not mounts.has_own_dev(wishes):
         by_bind = "user" in spaces or host.in_user_namespace
         mounts.devices(draft, wishes, spec.linux.devices, by_bind, made, host.kcore)

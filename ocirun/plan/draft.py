@@ -25,7 +25,7 @@ class Options(Record):
     """What the command line adds to the configuration.
 
     state_creating and state_created are the state document for createContainer and startContainer hooks, as the text
-    before and after the pid: ocirun.state.hook_state() of these statuses. Needed only if there are such hooks.
+    before and after the pid: hook_state() of store/state.py. Needed only if there are such hooks.
     """
 
     id: str

@@ -43,7 +43,7 @@ def build_exec(
     inherited = (*(("console",) if options.console else ()), *(("pidfd",) if namespaces else ()))
     draft = Draft(options.bundle, inherited)
     pidfd = len(inherited) - 1
-    refuse_process(draft, wanted)
+    refuse_process(draft, wanted, host)
     add = draft.add
     initial = final = None
     if wanted.exec_cpu_affinity is not None:
@@ -83,7 +83,7 @@ def build_exec(
     if late:
         add(ops.setns("init", "", slot=pidfd, flags=NAMESPACES["cgroup"], attempt=0))
     if options.new_keyring:
-        add(ops.keyring("init", "", name=f"_ses.{options.id}"))
+        process.keyring(draft, wanted, options.id)
     if root_is_own:
         add(ops.use_root("init", ""))
     else:

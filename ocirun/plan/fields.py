@@ -60,6 +60,8 @@ FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "io_priority": (("level", "u32"), ("priority", "u32")),
     "memory_policy": (("mode", "u32"), ("nodes", "blob")),
     "personality": (("persona", "u32"),),
+    "label": (("file", "str"), ("other", "str"), ("value", "str")),
+    "file_label": (("target", "str"), ("label", "str")),
     "no_new_privs": (),
     "bounding": (("keep", "u64"),),
     "set_user": (("uid", "u32"), ("gid", "u32"), ("groups", "blob"), ("set_groups", "u32")),

@@ -41,6 +41,8 @@ class Host(Record):
     shared: tuple[str, ...] = ()  # types of namespaces that the container is to join and that are the caller's own
     hard_limits: tuple[int, ...] = ()  # getrlimit(2) by resource number; () = not asked
     capabilities: int = EVERY_CAPABILITY  # that the caller has; asked where there is a process that is to have some
+    apparmor: bool = True  # AppArmor is there and enabled; asked where there is a profile
+    selinux: bool = True  # SELinux is, likewise
     may_schedule: bool = True  # has CAP_SYS_NICE in the initial user namespace; asked where there is something to do
 
     def as_root(self) -> Host:

@@ -100,18 +100,20 @@ LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {
     "io_priority": (50, "HHIII0Q", ()),
     "memory_policy": (51, "HHIIII0Q", ((4, "blob"),)),
     "personality": (52, "HHII0Q", ()),
-    "no_new_privs": (53, "HHI0Q", ()),
-    "bounding": (54, "HHIQ0Q", ()),
-    "set_user": (55, "HHIIIIII0Q", ((5, "blob"),)),
-    "set_capabilities": (56, "HHIQQQQ0Q", ()),
-    "umask": (57, "HHII0Q", ()),
-    "chdir": (58, "HHIIII0Q", ((3, "str"),)),
-    "set_rlimit": (59, "HHIIIQQ0Q", ()),
-    "seccomp": (60, "HHIIII0Q", ((3, "blob"),)),
-    "find_executable": (61, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
-    "ready": (62, "HHI0Q", ()),
-    "wait_start": (63, "HHII0Q", ()),
-    "exec": (64, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
+    "label": (53, "HHIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"))),
+    "file_label": (54, "HHIIIII0Q", ((3, "str"), (5, "str"))),
+    "no_new_privs": (55, "HHI0Q", ()),
+    "bounding": (56, "HHIQ0Q", ()),
+    "set_user": (57, "HHIIIIII0Q", ((5, "blob"),)),
+    "set_capabilities": (58, "HHIQQQQ0Q", ()),
+    "umask": (59, "HHII0Q", ()),
+    "chdir": (60, "HHIIII0Q", ((3, "str"),)),
+    "set_rlimit": (61, "HHIIIQQ0Q", ()),
+    "seccomp": (62, "HHIIII0Q", ((3, "blob"),)),
+    "find_executable": (63, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
+    "ready": (64, "HHI0Q", ()),
+    "wait_start": (65, "HHII0Q", ()),
+    "exec": (66, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
 }
 
 
@@ -372,6 +374,16 @@ def memory_policy(who: str, pointer: str, *, mode: int, nodes: bytes) -> Operati
 def personality(who: str, pointer: str, *, persona: int) -> Operation:
     """personality(2)."""
     return Operation((who, pointer, "personality", (persona,)))
+
+
+def label(who: str, pointer: str, *, file: str, other: str, value: str) -> Operation:
+    """Write a value to a file below /proc/self: the label that a process has from its exec on, or that its keys have. Where the file is missing, the other one ("" for none)."""
+    return Operation((who, pointer, "label", (file, other, value)))
+
+
+def file_label(who: str, pointer: str, *, target: str, label: str) -> Operation:
+    """fsetxattr(2) of security.selinux on a directory of the container."""
+    return Operation((who, pointer, "file_label", (target, label)))
 
 
 def no_new_privs(who: str, pointer: str) -> Operation:

@@ -54,6 +54,18 @@ def _set_groups(spec: Spec, groups: Sequence[int], may: bool) -> int:
     return 2 if may and spec.linux.joins("user") and not groups else int(may)
 
 
+def keyring(draft: Draft, wanted: Process, id: str) -> None:
+    """A session keyring of its own, labelled as the process is."""
+    if wanted.selinux_label:
+        from . import labels
+
+        labels.of_keys(draft, wanted, True)
+        draft.add(ops.keyring("init", "", name=f"_ses.{id}"))
+        labels.of_keys(draft, wanted, False)
+    else:
+        draft.add(ops.keyring("init", "", name=f"_ses.{id}"))
+
+
 def become(
     draft: Draft, spec: Spec, wanted: Process, filter: tuple[bytes, int] | None, host: Host, umask: int | None
 ) -> None:
@@ -76,6 +88,10 @@ def become(
         from . import tuning
 
         tuning.by_init(draft, wanted)
+    if wanted.apparmor_profile or wanted.selinux_label:
+        from . import labels
+
+        labels.of_process(draft, wanted, host)
     if wanted.no_new_privileges:
         add(ops.no_new_privs("init", "/process/noNewPrivileges"))
     limits = [

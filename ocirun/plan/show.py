@@ -363,6 +363,8 @@ _WORDS: dict[str, Any] = {
     "hostname": "set the host name {name}",
     "domainname": "set the domain name {name}",
     "sysctl": "set sysctl {path} to {value}",
+    "label": "write {value} to /proc/self/{file}",
+    "file_label": "give {target} the label {label}",
     "mask": "mask {target}",
     "readonly": "make {target} read-only",
     "console": _console,

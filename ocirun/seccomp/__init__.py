@@ -1,0 +1,1 @@
+"""Compiling linux.seccomp to BPF, and keeping the result."""

@@ -1,0 +1,1 @@
+"""config.json: reading it into records, and saying what is wrong with it."""

@@ -130,6 +130,23 @@ def read_process(path: str, data: bytes) -> model.Process:
     return process
 
 
+def read_resources(path: str, data: bytes) -> model.Resources:
+    """linux.resources alone, as `update --resources` takes it. Device rules are not what it may change: they are left
+    out, as in runc.
+
+    :raises ConfigError: with every problem, in the order of the document
+    """
+    from .rules.check import check_resources
+
+    tree = parse(path, data)
+    problems: list[Problem] = []
+    resources: model.Resources = _resources(tree, None, problems)
+    problems += check_resources(resources, problems)
+    if problems:
+        raise ConfigError(path, in_order(tree, problems))
+    return resources
+
+
 def in_order(tree: Any, problems: list[Problem]) -> tuple[Problem, ...]:
     """Problems sorted by where they are in the document; of what is missing after what is there."""
 

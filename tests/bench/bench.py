@@ -30,8 +30,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "drivers"))
+
+from profiles import PROFILES
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-ENGINE_CONFIGS = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", REPOSITORY.parent / "shared" / "engine-configs"))
 CGROUP = "/ocirun-bench"
 VERBS = ("run", "create", "start", "state", "exec", "kill", "delete")
 SECTIONS = ("verbs", "floor", "burst", "memory", "limits")
@@ -71,15 +74,6 @@ def runtimes(names: list[str]) -> dict[str, str]:
     return found
 
 
-def seccomp_profile() -> dict[str, Any] | None:
-    """Docker's default seccomp profile as Docker writes it into config.json; None where no capture is at hand."""
-    path = ENGINE_CONFIGS / "docker-28-default.json"
-    if not path.exists():
-        return None
-    profile: dict[str, Any] = json.loads(path.read_text())["linux"]["seccomp"]
-    return profile
-
-
 def base_config(profile: str) -> dict[str, Any]:
     """What `runc spec` prints, without a terminal."""
     with tempfile.TemporaryDirectory() as directory:
@@ -88,7 +82,7 @@ def base_config(profile: str) -> dict[str, Any]:
     config["process"]["terminal"] = False
     config["process"]["capabilities"].pop("ambient", None)  # gone since 1.2, and none of them was ever granted
     if profile == "docker":
-        config["linux"]["seccomp"] = seccomp_profile()
+        config["linux"]["seccomp"] = PROFILES["docker"]
     return config
 
 
@@ -394,15 +388,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is missed")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    profiles = options.profile.split(",")
-    if "docker" in profiles and seccomp_profile() is None:
-        print("docker profile: no capture of an engine's config at hand, left out", file=sys.stderr)
-        profiles.remove("docker")
     programs = runtimes(options.runtime.split(","))
     results = measure(
         programs,
         rounds=options.rounds,
-        profiles=profiles,
+        profiles=options.profile.split(","),
         pauses=[float(pause) for pause in options.pause.split(",")],
         sections=set(options.section.split(",")),
         verbs=set(options.verb.split(",")),

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PROGRAM, REPOSITORY, Runtime
+from harness import PROGRAM, Runtime
 from plandriver import named, plan_of
+from spec import official
 from spec.strategies import minimal
 
 from ocirun.cli.version import RUNC_VERSION, SPEC_VERSION, VERSION
@@ -19,8 +20,6 @@ from ocirun.features import document
 from ocirun.plan import tables
 from ocirun.spec.read import read_spec
 from ocirun.spec.rules.check import is_doubtful
-
-SCHEMAS = REPOSITORY.parent / "shared" / "oci-schema"
 
 
 def test_document() -> None:
@@ -38,25 +37,24 @@ def test_document() -> None:
     assert len(features["linux"]["capabilities"]) == 41
     assert features["linux"]["cgroup"] == {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
     assert features["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
-    for feature in ("apparmor", "selinux", "intelRdt"):
-        assert features["linux"][feature]["enabled"] is False
+    assert features["linux"]["apparmor"] == features["linux"]["selinux"] == {"enabled": True}
+    assert features["linux"]["intelRdt"]["enabled"] is False
     assert features["linux"]["netDevices"]["enabled"] is True
     assert features["annotations"]["io.github.seccomp.libseccomp.version"].startswith("2.")
     assert features["potentiallyUnsafeConfigAnnotations"] == [], "run/test_annotations.py: none has an effect"
 
 
+@official.needed
 def test_against_the_official_schema() -> None:
-    if not SCHEMAS.exists():
-        pytest.skip("no official schemas here")
     jsonschema = pytest.importorskip("jsonschema")
     referencing = pytest.importorskip("referencing")
     from referencing.jsonschema import DRAFT4
 
     def resource(uri: str) -> object:
-        return DRAFT4.create_resource(json.loads((SCHEMAS / Path(uri).name).read_text()))
+        return DRAFT4.create_resource(json.loads((official.SCHEMA / Path(uri).name).read_text()))
 
     registry = referencing.Registry(retrieve=resource)
-    schema = json.loads((SCHEMAS / "features-schema.json").read_text())
+    schema = json.loads((official.SCHEMA / "features-schema.json").read_text())
     validator = jsonschema.Draft4Validator(schema, registry=registry)
     features = document(RUNC_VERSION, VERSION, SPEC_VERSION)
     assert [error.message for error in validator.iter_errors(features)] == []
@@ -116,7 +114,7 @@ def test_against_runc() -> None:
     """Nothing that an older runc says is missing, but for what is refused, and for what runc says no more since 1.2."""
     theirs = json.loads(subprocess.run(["runc", "features"], capture_output=True, check=True).stdout)
     ours = document(RUNC_VERSION, VERSION, SPEC_VERSION)
-    later = {"SCMP_ACT_NOTIFY", "apparmor", "selinux", "intelRdt", "systemd", "systemdUser", "acl", "noacl"}
+    later = {"SCMP_ACT_NOTIFY", "intelRdt", "systemd", "systemdUser", "acl", "noacl"}
 
     def missing(theirs: Any, ours: Any, path: str) -> Iterator[str]:
         if isinstance(theirs, dict):

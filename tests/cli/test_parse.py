@@ -22,8 +22,8 @@ ALL = [(name, flag) for name, command in COMMANDS.items() for flag in command.fl
 @pytest.mark.parametrize("name, flag", ALL, ids=[f"{name}-{flag.name}" for name, flag in ALL])
 def test_every_flag_in_every_form(name: str, flag) -> None:
     arguments = " ".join(["x"] * COMMANDS[name].minimum)
-    given = {"bool": "true", "int": "7", "string": "word", "list": "word"}[flag.kind]
-    wanted = {"bool": True, "int": 7, "string": "word", "list": ["word"]}[flag.kind]
+    given = {"bool": "true", "int": "7", "string": "word", "list": "word", "duration": "1m2.5s"}[flag.kind]
+    wanted = {"bool": True, "int": 7, "string": "word", "list": ["word"], "duration": 62.5}[flag.kind]
     value = "" if flag.kind == "bool" else f" {given}"
     names = [flag.name, *([flag.short] if flag.short else [])]
     for word in names:

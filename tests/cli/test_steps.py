@@ -20,7 +20,7 @@ from ocirun.steps import STEPS
 pytestmark = pytest.mark.ocirun
 DOOR = Path(__file__).parents[1] / "drivers" / "faults.py"
 
-VERBS = ("create", "start", "exec", "kill", "delete")
+VERBS = ("create", "start", "exec", "kill", "pause", "resume", "update", "delete")
 
 
 @pytest.fixture(autouse=True)
@@ -52,10 +52,12 @@ def hooked(bundle: Workshop) -> Bundle:
 def bring_to(runtime: Runtime, made: Bundle, verb: str, host: Network) -> None:
     """The container where the verb's steps begin."""
     have_device(host)
-    if verb in ("start", "exec", "kill", "delete"):
+    if verb != "create":
         runtime.created(made, prefix=host.prefix)
-    if verb in ("exec", "kill"):
+    if verb in ("exec", "kill", "pause", "resume", "update"):
         runtime("start", made.id).ok()
+    if verb == "resume":
+        runtime("pause", made.id).ok()
 
 
 def have_device(host: Network) -> None:
@@ -78,6 +80,7 @@ def call(runtime: Runtime, made: Bundle, verb: str, fault: str, host: Network) -
         "create": ("create", "--bundle", str(made.path), "--pid-file", str(made.path / "pid"), made.id),
         "exec": ("exec", "--pid-file", str(made.path / "pid"), "--detach", made.id, "/probe", "pause"),
         "delete": ("delete", "--force", made.id),
+        "update": ("update", "--pids-limit", "50", made.id),
     }.get(verb, (verb, made.id))
     made.write()
     return runtime(*words, prefix=[*host.prefix, sys.executable, str(DOOR), fault])

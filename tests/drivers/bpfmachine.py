@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from harness import ENGINE_CONFIGS, base_config, libc
+from harness import base_config, libc
 
 from ocirun.spec.read import read_tree
 from ocirun.spec.seccomp import Seccomp
@@ -74,16 +74,6 @@ def record(raw: dict[str, Any]) -> Seccomp:
     """linux.seccomp as a record, as it is read from a configuration."""
     found = read_tree({"linux": {"seccomp": raw}}, []).linux.seccomp
     assert found is not None
-    return found
-
-
-def profiles() -> dict[str, dict[str, Any]]:
-    """The profiles of the engines' captured configurations."""
-    found = {}
-    for path in sorted(ENGINE_CONFIGS.glob("*.json")):
-        seccomp = json.loads(path.read_text())["linux"].get("seccomp")
-        if seccomp:
-            found[path.stem] = seccomp
     return found
 
 

@@ -31,6 +31,7 @@ SOURCES = (
     "op_console.c",
     "op_device.c",
     "op_idmap.c",
+    "op_label.c",
     "slots.c",
     "op_mask.c",
     "op_mount.c",

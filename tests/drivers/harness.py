@@ -30,7 +30,6 @@ PACKAGES = Path(ocirun.__file__).parents[1]  # where ocirun is installed, or the
 PROGRAM = os.environ.get("OCIRUN_TEST_RUNTIME", str(REPOSITORY / ".venv" / "bin" / "ocirun"))
 NAME = Path(PROGRAM).name
 TIMEOUT = float(os.environ.get("OCIRUN_TEST_TIMEOUT", "30"))  # seconds of one command, after which it hangs
-ENGINE_CONFIGS = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", REPOSITORY.parent / "shared" / "engine-configs"))
 
 CAPABILITIES = [
     "CHOWN",
@@ -318,6 +317,10 @@ class Running:
     def out(self) -> str:
         return self._out.read_text(errors="replace")
 
+    @property
+    def err(self) -> str:
+        return self._err.read_text(errors="replace")
+
     def result(self, timeout: float = 0) -> Result:
         try:
             code = self.popen.wait(timeout or TIMEOUT)
@@ -325,8 +328,7 @@ class Running:
             self.popen.kill()
             self.popen.wait()
             raise AssertionError(f"{' '.join(self.argv)}: hangs\n{self.out}{self._err.read_text()}") from None
-        errors = self._err.read_text(errors="replace")
-        return Result(self.argv, code, self.out, errors, last(self._log, "error"), last(self._log, "warning"))
+        return Result(self.argv, code, self.out, self.err, last(self._log, "error"), last(self._log, "warning"))
 
 
 def last(log: Path, level: str) -> str:
@@ -362,6 +364,8 @@ class Runtime:
         :param prefix: words before the command, as `nohup`
         :param flags: further global flags
         :param stdin: /dev/null by default
+        :param popen: for subprocess.Popen; `cwd` is the scratch directory by default, for a runtime with a fault that
+            never enters the rootfs makes its directories where it is
         """
         self._count += 1
         base = self.scratch / f"command-{self._count}"
@@ -371,8 +375,8 @@ class Runtime:
             path.chmod(0o666)
         argv = [*prefix, *self.argv(*words, flags=["--log", str(log), "--log-format", "json", *flags])]
         with out.open("ab") as out_file, err.open("ab") as err_file:
-            streams = {"stdout": out_file, "stderr": err_file} | popen
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL if stdin is None else stdin, **streams)
+            popen = {"stdout": out_file, "stderr": err_file, "cwd": self.scratch} | popen
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL if stdin is None else stdin, **popen)
         return Running(argv, process, out, err, log)
 
     def __call__(self, *words: str, timeout: float = 0, **options: Any) -> Result:

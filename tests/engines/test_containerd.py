@@ -14,6 +14,7 @@ import busybox
 import pytest
 from daemon import Daemon, containers, limit, territory
 from terminal import Terminal, spawn
+from written import checked
 
 NAMESPACE = "ocirun-tests"
 
@@ -137,6 +138,19 @@ def test_process(containerd: Containerd, id: str) -> None:
         Path(__file__).read_text().splitlines()[0],
         "touch: /mnt/x: Read-only file system",
     ]
+
+
+def test_what_it_writes(containerd: Containerd, id: str) -> None:
+    kinds = {
+        "plain": ["--seccomp", "--memory-limit", str(64 << 20), "--cpu-quota", "25000", "--cpu-period", "50000"],
+        "privileged": ["--privileged", "--net-host"],
+    }
+    for kind, options in kinds.items():
+        own = f"{id}-{kind}"
+        containerd.ctr("run", *containerd.options, *options, "--detach", busybox.NAME, own, "sleep", "1000")
+        tree = checked(Path(str(containerd.state(own)["bundle"])) / "config.json")
+        assert tree["process"]["args"] == ["sleep", "1000"]
+        assert ("seccomp" in tree["linux"], "devices" in tree["linux"]) == (kind == "plain", kind == "privileged")
 
 
 def test_limits(containerd: Containerd, id: str) -> None:

@@ -10,10 +10,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon import Daemon, limit, territory
 from terminal import Terminal, spawn
+from written import checked
 
 IMAGE = "busybox:test"
 GROUP = "ocirun-tests-docker"
@@ -56,6 +58,12 @@ class Docker:
 
     def inspect(self, container: str, template: str) -> str:
         return self("inspect", "--format", template, container).stdout.strip()
+
+    def state(self, container: str) -> Any:
+        """The same container as the runtime knows it."""
+        (path,) = self.root.parents[1].glob(f"runtime-*/moby/{container}")
+        command = [self.runtime, "--root", str(path.parent), "state", container]
+        return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 
     def version(self) -> int:
         return int(self("version", "--format", "{{.Server.Version}}").stdout.partition(".")[0])
@@ -103,10 +111,25 @@ def test_default_runtime(docker: Docker) -> None:
     """It is the runtime under test that has the container."""
     container = docker.detached(IMAGE, "sleep", "1000")
     assert docker.inspect(container, "{{.HostConfig.Runtime}}") == "under-test"
-    roots = [path.parent for path in (docker.root.parent.parent).glob(f"runtime-*/moby/{container}")]
-    assert len(roots) == 1
-    result = subprocess.run([docker.runtime, "--root", str(roots[0]), "state", container], capture_output=True)
-    assert json.loads(result.stdout)["pid"] == int(docker.inspect(container, "{{.State.Pid}}"))
+    assert docker.state(container)["pid"] == int(docker.inspect(container, "{{.State.Pid}}"))
+
+
+WRITTEN: dict[str, list[str]] = {
+    "plain": [],
+    "limited": ["--memory", "64m", "--cpus", "0.5", "--cpuset-cpus", "0", "--pids-limit", "9", "--ulimit", "core=0"],
+    "hardened": ["--read-only", "--user", "guest", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"],
+    "of the host": ["--pid", "host", "--ipc", "host", "--uts", "host"],
+    "privileged": ["--privileged"],
+    "with files": ["--tmpfs", "/scratch:size=1m", "--volume", "/etc/hostname:/name:ro", "--device", "/dev/fuse"],
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_what_it_writes(docker: Docker, kind: str) -> None:
+    container = docker.detached(*WRITTEN[kind], IMAGE, "sleep", "1000")
+    tree = checked(Path(docker.state(container)["bundle"], "config.json"))
+    assert tree["process"]["args"] == ["sleep", "1000"]
+    assert ("seccomp" in tree["linux"]) == (kind != "privileged")
 
 
 def test_run(docker: Docker) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from daemon import Daemon, cgroup_directories, limit, territory
 from terminal import Terminal, spawn
+from written import checked
 
 IMAGE = "localhost/busybox:test"
 GROUP = "ocirun-tests-podman"
@@ -100,6 +101,23 @@ def nothing_left(podman: Podman) -> Iterator[None]:
 def test_runtime(podman: Podman, runtime: str) -> None:
     info = json.loads(podman("info", "--format", "json").stdout)
     assert info["host"]["ociRuntime"]["path"] == runtime
+
+
+WRITTEN = {
+    "plain": [],
+    "limited": ["--memory", "64m", "--cpus", "0.5", "--pids-limit", "100"],
+    "hardened": ["--read-only", "--user", "guest", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"],
+    "in a user namespace": ["--uidmap", "0:200000:65536", "--gidmap", "0:200000:65536"],
+    "privileged": ["--privileged"],
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_what_it_writes(podman: Podman, kind: str) -> None:
+    id = podman.run("--detach", *WRITTEN[kind], IMAGE, "sleep", "1000").stdout.strip()
+    tree = checked(Path(podman("inspect", "--format", "{{.OCIConfigPath}}", id).stdout.strip()))
+    assert tree["process"]["args"] == ["sleep", "1000"]
+    assert ("uidMappings" in tree["linux"]) == (kind == "in a user namespace")
 
 
 def test_run(podman: Podman) -> None:

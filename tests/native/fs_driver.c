@@ -38,7 +38,7 @@ int op_unshare(struct init *init, const struct op_unshare *op)
 	DO(unshare) DO(user_namespace) DO(idmap) DO(make_node)                                                      \
 	DO(new_mount) DO(open_tree) DO(enter_root) DO(propagation) DO(mount_root) DO(use_root) DO(mount) DO(bind) DO(setattr)     \
 	DO(mkdir) DO(symlink) DO(mknod) DO(bind_device) DO(pivot_root) DO(move_root) DO(chroot)                     \
-	DO(root_here) DO(root_propagation) DO(root_readonly) DO(sysctl) DO(mask) DO(readonly) DO(console) DO(reopen_dev_null)
+	DO(root_here) DO(root_propagation) DO(root_readonly) DO(sysctl) DO(mask) DO(readonly) DO(console) DO(reopen_dev_null) DO(label) DO(file_label)
 
 static int perform(struct init *init, const struct record *record)
 {

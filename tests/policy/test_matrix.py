@@ -77,11 +77,8 @@ def test_every_row_has_tests() -> None:
     assert [row.key for row in ROWS if not row.tests] == []
 
 
-# Labels, Intel's resource control and the seccomp agent: what is still to come.
+# Intel's resource control and the seccomp agent: what is still to come.
 LATER = {
-    "/process/apparmorProfile",
-    "/process/selinuxLabel",
-    "/linux/mountLabel",
     "/linux/intelRdt",
     "/linux/seccomp/listenerPath",
     "/linux/seccomp/listenerMetadata",

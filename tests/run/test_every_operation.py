@@ -90,6 +90,8 @@ WATCHED = {
 ELSEWHERE = {
     "raise_rlimit": "needs CAP_SYS_RESOURCE: tests/native, and test_limits.py in the virtual machine",
     "setgroups_deny": "for ordinary users, whom these rows are not run as: test_callers.py",
+    "label": "needs AppArmor: tests/native/test_label.py, and test_labels.py in the virtual machine",
+    "file_label": "needs SELinux: tests/native/test_label.py",
     "cgroup_devices": "cgroup v2: tests/cgroup, and test_cgroup.py::test_device_rules in the virtual machine",
 }
 

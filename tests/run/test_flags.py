@@ -241,16 +241,6 @@ def test_a_wrong_rootless(runtime: Runtime, bundle: Workshop) -> None:
 
 
 @pytest.mark.ocirun
-@pytest.mark.parametrize("flag", ["--process-label", "--apparmor", "--cgroup"])
-def test_refused_flags_of_exec(runtime: Runtime, bundle: Workshop, flag: str) -> None:
-    made = bundle("pause")
-    pid = runtime.started(made)
-    result = runtime("exec", flag, "some", made.id, "/probe", "true")
-    result.failed(f"{flag} is not supported by this version", code=255)
-    runtime.end(made, pid)
-
-
-@pytest.mark.ocirun
 @pytest.mark.parametrize("command", ["create", "run", "plan"])
 def test_systemd_cgroup_is_refused(runtime: Runtime, bundle: Workshop, command: str) -> None:
     made = bundle("true")

@@ -14,7 +14,8 @@ from typing import Any
 
 import harness
 import pytest
-from harness import CAPABILITIES, ENGINE_CONFIGS, Bundle, Runtime, Workshop, mounts
+from engineconfigs import CONFIGS, written
+from harness import CAPABILITIES, Bundle, Runtime, Workshop, mounts
 
 RUNC = os.environ.get("OCIRUN_TEST_RUNC") or shutil.which("runc", path="/usr/sbin:/usr/bin:/sbin:/bin")
 
@@ -240,10 +241,10 @@ def seccomp(made: Bundle) -> None:
 
 
 def of_an_engine(name: str) -> Callable[[Bundle], None]:
-    """What an engine wrote, where it can be had here: its process, mounts of new file systems and restrictions."""
+    """What an engine writes, where it can be had here: its process, mounts of new file systems and restrictions."""
 
     def arrange(made: Bundle) -> None:
-        config = json.loads((ENGINE_CONFIGS / f"{name}.json").read_text())
+        config = written(name)
         made.config["mounts"] = [one for one in config["mounts"] if one.get("type") not in ("bind", "none")]
         process = config["process"]
         for key in ("user", "cwd", "capabilities", "oomScoreAdj", "noNewPrivileges"):
@@ -261,7 +262,7 @@ def of_an_engine(name: str) -> Callable[[Bundle], None]:
     return arrange
 
 
-ENGINES = sorted(path.stem for path in ENGINE_CONFIGS.glob("*.json") if "privileged" not in path.stem)
+ENGINES = [name for name in CONFIGS if "privileged" not in name]
 ARRANGEMENTS = [
     plain, ordinary_user, every_capability, user_namespace, of_the_host, limits, hidden, mounted, cgroup_mounted,
     cgroup_of_the_host, without_dev, devices, seccomp, *map(of_an_engine, ENGINES),
@@ -281,6 +282,7 @@ WORDS = (
 
 @pytest.mark.skipif(RUNC is None, reason="runc is what this compares with")
 @pytest.mark.parametrize("arrange", ARRANGEMENTS, ids=lambda arrange: arrange.__name__)
+@pytest.mark.controllers
 def test_like_runc(runtime: Runtime, bundle: Workshop, arrange: Callable[[Bundle], None]) -> None:
     if arrange is cgroup_of_the_host and set(harness.cgroup_roots()) == {""}:
         pytest.skip("runc mounts the host's cgroup2 again, and so takes nsdelegate and the like from it")

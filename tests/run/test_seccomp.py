@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from typing import Any
 
 import pytest
-from harness import ENGINE_CONFIGS, Bundle, Runtime, Workshop
+from harness import Bundle, Runtime, Workshop
+from profiles import PROFILES
 
 # System call numbers (x86-64, arm64).
 NUMBERS = {
@@ -23,16 +23,6 @@ def number(name: str) -> str:
 
 def result_of(runtime: Runtime, made: Bundle, name: str, *arguments: str) -> int:
     return int(runtime.run(made.args("syscall", number(name), *arguments)).ok().out)
-
-
-def profiles() -> dict[str, Any]:
-    """The profiles of the engines' captured configurations."""
-    found = {}
-    for path in sorted(ENGINE_CONFIGS.glob("*.json")):
-        seccomp = json.loads(path.read_text())["linux"].get("seccomp")
-        if seccomp:
-            found[path.stem] = seccomp
-    return found
 
 
 def test_one_errno_for_one_call(runtime: Runtime, bundle: Workshop) -> None:
@@ -86,12 +76,10 @@ def test_kill(runtime: Runtime, bundle: Workshop) -> None:
     assert runtime.run(made).code == 128 + 31
 
 
-@pytest.mark.parametrize("name", profiles() or ["none"])
+@pytest.mark.parametrize("name", PROFILES)
 def test_profiles_of_engines(runtime: Runtime, bundle: Workshop, name: str) -> None:
-    if name == "none":
-        pytest.skip("no captured configurations here")
     made = bundle()
-    made.linux["seccomp"] = profiles()[name]
+    made.linux["seccomp"] = PROFILES[name]
     report = runtime.report(made)
     assert report["seccomp"] == 2
     assert result_of(runtime, made, "kexec_load") == errno.EPERM

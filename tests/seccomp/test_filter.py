@@ -14,8 +14,9 @@ from typing import Any
 
 import bpfmachine
 import pytest
-from bpfmachine import ALLOW, ERRNO, I386, KILL_PROCESS, KILL_THREAD, LOG, TRACE, TRAP, X32, X86_64, execute, profiles
+from bpfmachine import ALLOW, ERRNO, I386, KILL_PROCESS, KILL_THREAD, LOG, TRACE, TRAP, X32, X86_64, execute
 from harness import libc
+from profiles import PROFILES
 
 from ocirun.errors import OperationError
 from ocirun.seccomp import filter
@@ -126,7 +127,7 @@ def test_unknown_names_and_rules_like_the_default_are_left_out() -> None:
 
 def test_a_long_list_is_a_tree() -> None:
     """A call is found in a few steps: every one of the container's calls pays them."""
-    program = filter.compile(bpfmachine.record(profiles()["docker-28-default"]))
+    program = filter.compile(bpfmachine.record(PROFILES["docker"]))
     steps: list[int] = []
     for call in range(300):
         execute(program, NATIVE, call, steps=steps)
@@ -304,12 +305,10 @@ def test_in_the_kernel() -> None:
     assert filtered(held, 0, call(number("personality"), 0)) == 0
 
 
-@pytest.mark.parametrize("name", profiles() or ["none"])
+@pytest.mark.parametrize("name", PROFILES)
 def test_profiles_of_engines(name: str) -> None:
     """Each is accepted by the kernel, and does what it is there for."""
-    if name == "none":
-        pytest.skip("no captured configurations here")
-    program, flags = compile_filter(bpfmachine.record(profiles()[name]), None)
+    program, flags = compile_filter(bpfmachine.record(PROFILES[name]), None)
     assert filtered(program, flags, call(number("getpid"))) == 0
     assert filtered(program, flags, call(number("kexec_load"), 0, 0, 0, 0)) == errno.EPERM
     assert filtered(program, flags, call(NEWEST)) == errno.ENOSYS
@@ -359,19 +358,16 @@ CRAFTED: dict[str, dict[str, Any]] = {
     "default errno": {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 38,
-        "syscalls": [
-            rule for rule in profiles().get("docker-28-default", {}).get("syscalls", ()) if not rule.get("args")
-        ],
+        "syscalls": [rule for rule in PROFILES["docker"]["syscalls"] if not rule.get("args")],
     },
 }
 
 
 @x86_only
-@pytest.mark.parametrize("name", ["docker-28-default", "podman-5-userns", *CRAFTED])
+@pytest.mark.skipif(shutil.which("runc") is None, reason="runc is what it is compared with")
+@pytest.mark.parametrize("name", ["docker", "podman", *CRAFTED])
 def test_same_answers_as_runc(name: str, scratch: Path, probe: Path) -> None:
-    if shutil.which("runc") is None or not profiles():
-        pytest.skip("needs runc and the captured configurations")
-    profile = CRAFTED.get(name) or profiles()[name]
+    profile = CRAFTED.get(name) or PROFILES[name]
     theirs = bpfmachine.filters_of_runc(profile, scratch, probe)
     assert len(theirs) == 1
     ours = filter.compile(bpfmachine.record(profile))

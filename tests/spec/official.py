@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import pytest
 from jsonschema import Draft4Validator
 from jsonschema.validators import extend
 from referencing import Registry, Resource
@@ -16,9 +17,19 @@ from referencing.jsonschema import DRAFT4
 
 from ocirun.spec.validate import pointers
 
+Test = TypeVar("Test", bound=Callable[..., None])
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEMA = Path(os.environ.get("OCIRUN_OCI_SCHEMA", REPOSITORY.parent / "shared" / "oci-schema"))
-ENGINE_CONFIGS = Path(os.environ.get("OCIRUN_ENGINE_CONFIGS", REPOSITORY.parent / "shared" / "engine-configs"))
+
+
+def needed(test: Test) -> Test:
+    """Marks a test as one that compares with it (`pytest -m official`): skipped where it is not."""
+    skip = pytest.mark.skipif(
+        not SCHEMA.is_dir(), reason="the official schema is not here: OCIRUN_OCI_SCHEMA names its directory"
+    )
+    marked: Test = pytest.mark.official(skip(test))
+    return marked
 
 
 @cache

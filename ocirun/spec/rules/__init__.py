@@ -1,0 +1,1 @@
+"""What a configuration must keep beyond types and ranges."""

@@ -34,6 +34,11 @@ def check_process(process: model.Process, known: Sequence[Problem] = ()) -> list
     return _problems(_process(process, ""), known)
 
 
+def check_resources(resources: model.Resources, known: Sequence[Problem] = ()) -> list[Problem]:
+    """The same for linux.resources alone, as `update --resources` takes it."""
+    return _problems(_resources(resources, ""), known)
+
+
 def is_doubtful(spec: model.Spec) -> bool:
     """Whether warnings.py may have something to say: what create asks before it loads that."""
     linux = spec.linux
