@@ -206,14 +206,17 @@ class Prefix:
         """:raises Unsound: the program does not work"""
         for words in (["--version"], ["features"], ["--root", str(self.path / "root"), "list"]):
             result = self._call(words, {})
-            if result is None or result.returncode or not result.stdout:
-                why = "no end" if result is None else f"{result.returncode} {result.stderr.decode(errors='replace')}"
+            if result.returncode or not result.stdout:
+                why = result.stderr.decode(errors="replace").strip() or result.returncode
                 raise Unsound(f"`ocirun {words[-1]}` from the snapshot: {why}")
 
     def _call(
         self, words: list[str], environ: dict[str, str], quiet: bool = False
-    ) -> subprocess.CompletedProcess[bytes] | None:
-        """What the program has answered; None where it has not."""
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the program.
+
+        :raises Unsound: it does not end
+        """
         out = subprocess.DEVNULL if quiet else subprocess.PIPE  # a waiting container would keep a pipe open
         process = subprocess.Popen(
             [str(self.program), *words], env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out
@@ -223,11 +226,13 @@ class Prefix:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            return None
+            raise Unsound(f"`ocirun {' '.join(words)}` from the snapshot does not end") from None
         return subprocess.CompletedProcess(words, process.returncode, *answers)
 
     def train(self, watch: Path) -> dict[str, list[Run]]:
         """The life of a few containers, in a directory of their own; the runs of each verb, "" for all others.
+
+        :raises Unsound: a command does not end
 
         Whatever may not be done here (a build need not be root's) fails, and is less of a training. The container's
         program is the init, which ends at once since nobody has spoken to it.
@@ -236,7 +241,7 @@ class Prefix:
         report, bundle, root = self.path / "report", self.path / "bundle", self.path / "root"
         if not bundle.exists():
             (bundle / "rootfs").mkdir(parents=True)
-            shutil.copy(self.path.glob("lib/*/site-packages/ocirun/ocirun-init").__next__(), bundle / "rootfs" / "init")
+            shutil.copy(next(self.path.glob("lib/*/site-packages/ocirun/ocirun-init")), bundle / "rootfs" / "init")
             flags = ["--rootless"] if os.geteuid() else []
             self._call(["spec", *flags, "--bundle", str(bundle)], {})
             config = json.loads((bundle / "config.json").read_bytes())

@@ -244,6 +244,11 @@ static void write_executable(const char *path)
 		fail(path, strerror(errno));
 }
 
+static void refuse_main_phase(void)
+{
+	fail("dump", "a module imports, when it is loaded, what is neither linked nor built in");
+}
+
 static void dump(const char *linked, const char *output, const char *placed)
 {
 	static char *arguments[] = { "ocirun", NULL };
@@ -255,6 +260,7 @@ static void dump(const char *linked, const char *output, const char *placed)
 	prepare_process();
 	use_heap(placed);
 	start_python(&nowhere, 1, arguments, true);
+	before_main_phase = refuse_main_phase;
 	data = map_file(linked, &size);
 	directories = PyList_New(0);
 	if (data == NULL)

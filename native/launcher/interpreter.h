@@ -36,7 +36,7 @@ void set_arguments(int argc, char **argv);
 /* Call ocirun.cli.main(), which does not return; prints why it cannot and exits. */
 void run_command(void) __attribute__((noreturn));
 
-/* The last words before the main phase begins: a restored interpreter (repairs.c) has to be told where it is. */
+/* Called before the main phase begins, if not NULL: a restored interpreter (repairs.c) has to be told where it is. */
 extern void (*before_main_phase)(void);
 
 /* Where modules are found, and of what prefix: in the configuration, for the main phase. */

@@ -205,8 +205,7 @@ static void repair_main_phase(void)
 
 void forget_process(void)
 {
-	if (strcmp(WITHOUT_REPAIR, "main phase") != 0)
-		before_main_phase = repair_main_phase;
+	before_main_phase = strcmp(WITHOUT_REPAIR, "main phase") == 0 ? NULL : repair_main_phase;
 	thread = PyThreadState_Get();
 	/* What frames have left behind that are gone; from 3.12 on there is the address of a place on the stack in it. */
 	memset(thread->datastack_top, 0, (size_t)((char *)thread->datastack_limit - (char *)thread->datastack_top));

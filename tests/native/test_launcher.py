@@ -185,7 +185,8 @@ def ordinary_user() -> None:
 def test_an_ordinary_user(installation: Path, scratch: Path) -> None:
     scratch.chmod(0o777)
     prefix = scratch / "prefix"
-    shutil.copytree(installation, prefix)  # what pytest makes, its user alone may enter
+    shutil.copytree(installation, prefix)
+    prefix.chmod(0o755)  # what pytest makes, its user alone may enter
     result = call(prefix, "--root", str(scratch / "root"), "state", "nobody", preexec_fn=ordinary_user, cwd="/")
     assert "container does not exist" in result.stderr
 
