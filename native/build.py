@@ -36,7 +36,7 @@ NATIVE = Path(os.path.relpath(__file__)).parent
 LAUNCHER = NATIVE / "launcher"
 
 # Whose initialization in two phases native/launcher/embed.c is tested with.
-EMBEDDABLE = ((3, 11), (3, 13))
+EMBEDDABLE = ((3, 11), (3, 12), (3, 13))
 
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 STATIC = ["-Os", "-fstack-protector-strong", "-fno-pie", "-no-pie", "-static", "-s"]
