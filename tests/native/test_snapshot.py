@@ -174,6 +174,18 @@ def test_left_out_for_who_builds_for_others(tmp_path: Path, monkeypatch: pytest.
     assert build.build_launcher(tmp_path, tmp_path / "package").exists()
 
 
+def test_made_where_it_is_used(tmp_path: Path) -> None:
+    """For who installs what others have built: the program is replaced, and has a secret of its own."""
+    prefix = install(tmp_path / "prefix", "embed")
+    package = next((prefix / "lib").glob("*/site-packages/ocirun"))
+    command = [sys.executable, str(REPOSITORY / "native" / "build.py"), "--snapshot", str(package), str(prefix / "bin")]
+    before = (prefix / "bin" / "ocirun").read_bytes()
+    subprocess.run(command, check=True, cwd=REPOSITORY)
+    assert (prefix / "bin" / "ocirun").read_bytes() != before
+    shutil.rmtree(package / "linked")  # which only the other launchers need
+    assert "container does not exist" in call(prefix, "--root", str(tmp_path), "state", "nobody").stderr
+
+
 # What a restored interpreter has to be told.
 
 CHECKS = r"""
