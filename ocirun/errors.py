@@ -19,6 +19,14 @@ import posix
 
 from .record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
 
 class Problem(Record):
     """One thing wrong in an input file."""
@@ -34,7 +42,12 @@ class Problem(Record):
 
 
 class Error(Exception):
-    """Base of all errors; str() is the text for the user."""
+    """Base of all errors; str() is the text for the user. It repeats names and words of others, of the image too, as
+    they are: who prints it escapes them."""
+
+    def lines(self) -> list[str]:
+        """str(), where it has several lines of our own. (A line end in one of these is somebody else's.)"""
+        return [str(self)]
 
 
 class UsageError(Error):
@@ -52,11 +65,13 @@ class ConfigError(Error):
         self.path = path
         self.problems = problems
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
         if len(self.problems) == 1:
-            return f"{self.path}: {self.problems[0]}"
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
-        return f"{self.path}: {len(self.problems)} errors\n{lines}"
+            return [f"{self.path}: {self.problems[0]}"]
+        return [f"{self.path}: {len(self.problems)} errors", *(f"  {problem}" for problem in self.problems)]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
 
 class ContainerNotFound(Error):
@@ -115,3 +130,21 @@ def reason_of(errno: int) -> str:
     """The kernel's reason in words, lower case as Go and so runc print it."""
     text = posix.strerror(errno)
     return text[:1].lower() + text[1:]
+
+
+def worded(function: Callable[P, R]) -> Callable[P, R]:
+    """Have it raise HostError where a system call that belongs to no plan fails and nobody has better words: no
+    descriptor or memory is left, mostly."""
+
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except OSError as error:
+            what = f"{error.filename}: " if isinstance(error.filename, str) else ""
+            raise HostError(f"{what}{reason_of(error.errno or 0)}") from error
+        except MemoryError as error:
+            raise HostError("out of memory") from error
+        except ImportError as error:  # of an extension, which is a file like others
+            raise HostError(f"load a part of the runtime: {error}") from error
+
+    return inner

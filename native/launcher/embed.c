@@ -30,6 +30,7 @@ int main(int argc, char **argv)
 	static struct install install;
 	const char *verb, *linked = NULL;
 	size_t size = 0;
+	const bool blocked = block_interrupt();
 
 	if (argc < 1) {
 		argc = 1;
@@ -44,5 +45,12 @@ int main(int argc, char **argv)
 		PyErr_Print();
 		fail("start", "the installation is broken");
 	}
+<<<<<<< HEAD
 	run_command();
+=======
+	if (cli != NULL)
+		(void)PyObject_CallMethod(cli, "main", "i", blocked); /* does not return */
+	PyErr_Print();
+	fail("start", "the installation is broken");
+>>>>>>> main
 }

@@ -47,7 +47,7 @@ def run(call: Call) -> int:
     if spec.linux.seccomp:
         from ..seccomp.cache import compile_filter  # and libseccomp with it
 
-        filter = compile_filter(spec.linux.seccomp, None)
+        filter = compile_filter(spec.linux.seccomp)
     plan = build(spec, host, options, driver.place(spec, host, _ID, tolerance), filter)
     tell(warner(call), "config.json", plan.warnings)
     out(show.to_json(plan) if call.flags["json"] else show.table(plan))

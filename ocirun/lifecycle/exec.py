@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps
-from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of
+from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of, worded
 from ..host import facts
 from ..host.procfs import NAMESPACE_FILES, is_alive, open_process
 from ..launch.run import Launch
@@ -16,7 +16,18 @@ from ..record import Record, replace
 from ..spec.model import Capabilities
 from ..spec.read import read_stored
 from ..store import containers
-from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter, connected, tell
+from ..store.state import hook_state
+from .create import (
+    PLAIN,
+    Request,
+    announce,
+    check_descriptors,
+    check_terminal,
+    compiled_filter,
+    connected,
+    pass_listener,
+    tell,
+)
 from .status import PAUSED, STOPPED, status_of
 
 TYPE_CHECKING = False
@@ -44,6 +55,7 @@ class Command(Record):
     selinux_label: str = ""
 
 
+@worded
 def exec_(
     root: str,
     id: str,
@@ -76,6 +88,7 @@ def exec_(
 class Execution:
     """One process on its way into a container."""
 
+    @worded
     def __init__(
         self,
         root: str,
@@ -124,6 +137,7 @@ class Execution:
 
             tell(self._warn, "process", of_process(self.process))
 
+    @worded
     def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:
         """Let the program run. Returns its pid, a child of this process.
 
@@ -150,7 +164,7 @@ class Execution:
                 self._options(descriptors["console"] >= 0),
                 directories,
                 _foreign_namespaces(self.entry.pid),
-                compiled_filter(self.spec, self.root),
+                compiled_filter(self.spec),
             )
             if self._warn:
                 tell(self._warn, "process", _of_process(plan.warnings))
@@ -162,7 +176,11 @@ class Execution:
         finally:
             posix.close(pidfd)
         try:
-            launch.run(lambda pid: steps.reach("exec.pid"), lambda: None)
+            launch.run(
+                lambda pid: steps.reach("exec.pid"),
+                lambda: None,
+                lambda listener: self._pass_listener(launch.pid, listener),
+            )
             if before_exec:
                 before_exec()
             steps.reach("exec.release")
@@ -172,7 +190,13 @@ class Execution:
         except BaseException:
             launch.abandon()
             raise
+        launch.close()
         return launch.pid
+
+    def _pass_listener(self, pid: int, listener: int) -> None:
+        entry = self.entry
+        state = hook_state(entry.id, entry.bundle, status_of(self.root, entry), self.spec.annotations)
+        pass_listener(self.spec, listener, pid, entry.pid, state)
 
     def _options(self, console: bool) -> Options:
         return Options(

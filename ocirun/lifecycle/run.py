@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps
-from ..errors import ContainerNotFound, HostError
+from ..errors import ContainerNotFound, HostError, worded
 from ..store import containers
 from . import foreground
 from .create import PLAIN, Creation, Request, announce, check_terminal, connected, shares_pids
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..spec.model import Spec
 
 
+@worded
 def run(
     root: str,
     id: str,
