@@ -292,6 +292,7 @@ int main(int argc, char **argv)
 {
 	static char *no_arguments[] = { "ocirun", NULL };
 	static struct install install;
+	const bool blocked = restored && block_interrupt();
 
 	if (!restored) {
 		if (argc < 3)
@@ -305,5 +306,5 @@ int main(int argc, char **argv)
 	prefault(find_verb(argc, argv));
 	find_install(&install, argv[0]);
 	repair_process(&install, argc, argv);
-	run_command();
+	run_command(blocked);
 }

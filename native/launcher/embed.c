@@ -45,12 +45,5 @@ int main(int argc, char **argv)
 		PyErr_Print();
 		fail("start", "the installation is broken");
 	}
-<<<<<<< HEAD
-	run_command();
-=======
-	if (cli != NULL)
-		(void)PyObject_CallMethod(cli, "main", "i", blocked); /* does not return */
-	PyErr_Print();
-	fail("start", "the installation is broken");
->>>>>>> main
+	run_command(blocked);
 }

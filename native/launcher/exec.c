@@ -140,12 +140,8 @@ int main(int argc, char **argv)
 		words[n++] = (char *)(unsigned long)options[i];
 	words[n++] = (char *)(unsigned long)CODE;
 	words[n++] = install.paths;
-<<<<<<< HEAD
 	words[n++] = (char *)(unsigned long)(verb != NULL ? verb : "");
-=======
-	words[n++] = (char *)(unsigned long)install.verb;
 	words[n++] = (char *)(unsigned long)(block_interrupt() ? "blocked" : "");
->>>>>>> main
 	for (int i = 0; i < argc; i++)
 		words[n++] = argv[i];
 	execv(python, words);

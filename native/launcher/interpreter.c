@@ -220,12 +220,12 @@ void set_arguments(int argc, char **argv)
 		fail("start", "out of memory");
 }
 
-void run_command(void)
+void run_command(bool blocked)
 {
 	PyObject *cli = PyImport_ImportModule("ocirun.cli");
 
 	if (cli != NULL)
-		(void)PyObject_CallMethod(cli, "main", NULL); /* does not return */
+		(void)PyObject_CallMethod(cli, "main", "i", blocked); /* does not return */
 	PyErr_Print();
 	fail("start", "the installation is broken");
 }

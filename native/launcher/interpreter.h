@@ -33,8 +33,8 @@ PyObject *directories_of(const struct install *install);
 /* Set sys.argv, which the main phase would set. Exits where there is no memory. */
 void set_arguments(int argc, char **argv);
 
-/* Call ocirun.cli.main(), which does not return; prints why it cannot and exits. */
-void run_command(void) __attribute__((noreturn));
+/* Call ocirun.cli.main(), which does not return; prints why it cannot and exits. blocked: see block_interrupt() */
+void run_command(bool blocked) __attribute__((noreturn));
 
 /* Called before the main phase begins, if not NULL: a restored interpreter (repairs.c) has to be told where it is. */
 extern void (*before_main_phase)(void);

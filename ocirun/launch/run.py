@@ -24,12 +24,8 @@ if TYPE_CHECKING:
     from ..plan.ops import Operation
     from .netdev import Devices
 
-<<<<<<< HEAD
-=======
 _ASKING = ("map_ids", "mounts_ready", "listener")
-INIT = __file__.rpartition("/launch/")[0] + "/ocirun-init"
 _HANGING_UP = 1000  # milliseconds from the end of file to the end of the process that has caused it
->>>>>>> main
 ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
 
 

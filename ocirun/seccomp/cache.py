@@ -11,12 +11,8 @@ from __future__ import annotations
 import posix
 from _blake2 import blake2b  # hashlib costs ten times as much to import
 
-<<<<<<< HEAD
 from .. import __path__ as _places
-from ..host.files import read_file
-=======
 from ..host.files import read_regular
->>>>>>> main
 from ..spec.seccomp import SECCOMP_FLAGS
 from ..spec.tables import SECCOMP_NEW_LISTENER
 
@@ -24,11 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.seccomp import Seccomp
 
-<<<<<<< HEAD
-=======
-_COMPILER = __file__.rpartition("/")[0] + "/filter.py"
 _WAIT_KILLABLE = SECCOMP_FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
->>>>>>> main
 _ENTRIES = 128  # more than that, and something generates profiles: all go
 _LARGEST = 1 << 20  # bytes; the kernel takes programs of 32 KiB (BPF_MAXINSNS)
 _NAME = "ocirun/@seccomp"  # in /run; no container below the default root directory can have that id

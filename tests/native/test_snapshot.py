@@ -45,7 +45,7 @@ def test_two_dumps_are_equal(dumps: Dumps) -> None:
     assert snapshot.compare(snapshot.dump(dumps.dumper, linked, dumps.directory, SECRET[::-1]).read_bytes(), one)
 
 
-PRINTS = 'import posix\ndef main():\n    posix.write(1, str(VALUE).encode())\n    posix._exit(0)\n'
+PRINTS = 'import posix\ndef main(blocked):\n    posix.write(1, str(VALUE).encode())\n    posix._exit(0)\n'
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,8 @@ def checks():
     import gc
     yield "collect", gc.collect() >= 0
 
-def main():
+def main(blocked):
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])
     wrong = []
     try:
         for name, right in checks():
