@@ -199,16 +199,19 @@ def ignoring(*numbers: int) -> Callable[[], None]:
     return prepare
 
 
-def test_signals_that_the_caller_ignores(installation: Path, tmp_path: Path) -> None:
-    """They stay ignored; what is not, interrupts."""
-    fifo = tmp_path / "log"
-    os.mkfifo(fifo)
-    # Opening the log waits for a reader.
-    words = [str(installation / "bin" / "ocirun"), "--log", str(fifo), "state", "nobody"]
+def test_signals_that_the_caller_ignores(installation: Path) -> None:
+    """They stay ignored; what is not, interrupts. Here a command that writes to somebody who does not read."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
     for prepare, expected in ((ignoring(signal.SIGINT), None), (ignoring(), 130)):
-        process = subprocess.Popen(words, preexec_fn=prepare, stderr=subprocess.DEVNULL)
+        words = [str(installation / "bin" / "ocirun"), "run", "--help"]
+        process = subprocess.Popen(words, preexec_fn=prepare, stdout=writer, stderr=subprocess.DEVNULL)
         try:
-            waiting(process.pid)
+            until_writing(process.pid)
             process.send_signal(signal.SIGINT)
             if expected is None:
                 with pytest.raises(subprocess.TimeoutExpired):
@@ -218,12 +221,15 @@ def test_signals_that_the_caller_ignores(installation: Path, tmp_path: Path) -> 
         finally:
             process.kill()
             process.wait()
+    os.close(reader)
+    os.close(writer)
 
 
-def waiting(pid: int) -> None:
-    """Until a process waits for a fifo to be opened."""
+def until_writing(pid: int) -> None:
+    """Until a process waits for room in a pipe."""
     deadline = time.monotonic() + 20
-    while "fifo" not in Path(f"/proc/{pid}/wchan").read_text() and time.monotonic() < deadline:
+    while "pipe_write" not in Path(f"/proc/{pid}/wchan").read_text():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
