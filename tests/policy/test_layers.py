@@ -25,7 +25,8 @@ __init__
 api
 lifecycle features
 launch
-steps store seccomp cgroup
+store seccomp cgroup
+steps
 host
 _sys _seccomp
 plan
