@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import posix
 
+from .. import __path__ as _places
 from .. import steps
 from ..cgroup import driver, members
 from ..errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
     from .netdev import Devices
 
 _ASKING = ("map_ids", "mounts_ready", "listener")
-INIT = __file__.rpartition("/launch/")[0] + "/ocirun-init"
 _HANGING_UP = 1000  # milliseconds from the end of file to the end of the process that has caused it
 ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
+
+
+def init_program() -> str:
+    """The path of the init; asked for at each run, since a snapshot may be anywhere (native/launcher/dump.c)."""
+    return f"{_places[0]}/ocirun-init"
 
 
 class Launch:
@@ -127,10 +132,11 @@ class Launch:
 
     def _program(self) -> int:
         """The init as a descriptor to execute."""
+        path = init_program()
         try:
-            source = posix.open(INIT, posix.O_RDONLY | posix.O_CLOEXEC)
+            source = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         except OSError as error:
-            raise HostError(f"open {INIT}: {reason_of(error.errno or 0)}") from None
+            raise HostError(f"open {path}: {reason_of(error.errno or 0)}") from None
         try:
             return program.sealed_copy(source, self.work_directory)
         except OSError as error:

@@ -196,7 +196,7 @@ def descriptors() -> int:
 
 
 def main(program: str, count: int, seed: int) -> int:
-    run.INIT = program
+    run.init_program = lambda: program
     victim = sleeper()
     scripts = Scripts(seed, victim)
     mistakes: list[str] = []

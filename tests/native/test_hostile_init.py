@@ -54,7 +54,7 @@ def test_random_scripts(program: Path) -> None:
 
 @pytest.fixture
 def hostile_init(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "INIT", str(program))
+    monkeypatch.setattr(run, "init_program", lambda: str(program))
     monkeypatch.setattr(run, "ENVIRONMENT", {})
 
 
