@@ -9,75 +9,56 @@ from __future__ import annotations
 
 import posix
 
-from .errors import Error, UsageError
-from .host.procfs import open_process, process_stat, wait_for_end
+from .errors import UsageError
+from .process.process import Process
+from .process.streams import DEVNULL, PIPE
+from .process.wait import blocking, deadline
+from .record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import TracebackType
 
+    from .errors import Error, Problem
+    from .lifecycle.create import Configuration
+    from .plan.draft import Plan as _Plan
+    from .process.capture import Sink
+    from .process.result import Result
+    from .process.streams import Stream
+    from .process.terminal import Terminal
+    from .process.wait import Waiting
+    from .spec.document import Spec
     from .store.state import State
 
 DEFAULT_ROOT = "/run/ocirun"
 
 
-class Process:
-    """A process that was started here, by `exec` or as PID 1 of a container."""
-
-    def __init__(self, pid: int, start: int | None = None) -> None:
-        self.pid = pid
-        self._start = process_stat(pid)[1] if start is None else start
-        self._code: int | None = None
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end. The exit code, or 128 + the signal that ended it.
-
-        None when that is not to be known: it is no child of this process, or somebody else has waited for it.
-
-        :param timeout: seconds, None for no limit
-        :raises TimeoutError: it still runs
-        """
-        if self._code is not None:
-            return self._code
-        if not self._wait_for_end(timeout):
-            raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
-        try:
-            pid, status = posix.waitpid(self.pid, posix.WNOHANG)
-        except ChildProcessError:
-            return None
-        if pid == 0:  # the pid is another child's by now
-            return None
-        code = posix.waitstatus_to_exitcode(status)
-        self._code = code if code >= 0 else 128 - code
-        return self._code
-
-    def _wait_for_end(self, timeout: float | None) -> bool:
-        try:
-            pidfd = open_process(self.pid)
-        except ProcessLookupError:
-            return True
-        try:
-            if process_stat(self.pid)[1] != self._start:
-                return True
-            return wait_for_end(pidfd, None if timeout is None else timeout * 1000)
-        except ProcessLookupError:
-            return True
-        finally:
-            posix.close(pidfd)
-
-
 class Container:
-    """A container below the root directory of a Runtime. Made by ``Runtime.create`` or ``Runtime.get``."""
+    """A container below the root directory of a Runtime. Made by ``Runtime.create`` or ``Runtime.get``.
+
+    ``init`` is its PID 1, a Process with the streams and the terminal that were asked for. Leaving a with block deletes
+    the container, whatever state it is in and whatever was raised.
+    """
 
     def __init__(self, root: str, id: str, init: Process) -> None:
         self.root = root
         self.id = id
-        self._init = init
+        self.init = init
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.init.close()
+        self.delete(force=True)
 
     @property
     def pid(self) -> int:
         """PID 1's pid in the caller's pid namespace; another process's, or none, when it has ended."""
-        return self._init.pid
+        return self.init.pid
 
     def start(self) -> None:
         """Let the program of a created container run.
@@ -114,9 +95,16 @@ class Container:
 
         return pids(self.root, self.id)
 
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for PID 1's end: see Process.wait."""
-        return self._init.wait(timeout)
+    def waiting(self, timeout: float | None = None) -> Waiting[int | None]:
+        """Wait for PID 1's end. The exit code, or 128 + the signal that ended it; None when nobody tells: see
+        Process.waiting.
+
+        :param timeout: seconds, None for no limit
+        :raises TimeoutError: it still runs
+        """
+        return self.init.waiting(timeout)
+
+    wait = blocking(waiting)
 
     def pause(self) -> None:
         """Let none of its processes run, until ``resume``.
@@ -178,6 +166,10 @@ class Container:
         self,
         args: Iterable[str],
         *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        terminal: tuple[int, int] | None = None,
         cwd: str = "",
         env: Mapping[str, str] | None = None,
         user: str = "",
@@ -187,7 +179,7 @@ class Container:
         console_socket: str = "",
         pid_file: str = "",
         preserve_fds: int = 0,
-        stdio: tuple[int, int, int] = (0, 1, 2),
+        stdio: tuple[int, int, int] | None = None,
         ignore_paused: bool = False,
         apparmor_profile: str = "",
         selinux_label: str = "",
@@ -195,12 +187,15 @@ class Container:
     ) -> Process:
         """Run one more program in the container, with what its own process has unless an argument says otherwise.
 
-        Returns when it has been executed.
+        Returns when it has been executed; as subprocess.Popen, which has the names of the streams.
 
+        :param stdin: PIPE for a pipe to it, DEVNULL, None for our own, a descriptor, or a file
+        :param stderr: likewise, or STDOUT
+        :param terminal: rows and columns of a new pty, our end of which is the process's ``terminal``
         :param env: added to the environment
         :param user: "UID" or "UID:GID"
-        :param console_socket: path of a unix socket that gets the terminal; without it there is none
-        :param stdio: descriptors of this process, its standard input, output and error
+        :param console_socket: path of a unix socket that gets a terminal
+        :param stdio: descriptors of this process instead of the three streams
         :param warn: called for each capability that nobody knows
         :raises StateError: the container is stopped, or paused
         :raises OperationError: an operation failed, the execution included
@@ -216,12 +211,99 @@ class Container:
             additional_gids=tuple(additional_gids),
             capabilities=tuple(capabilities),
             no_new_privileges=no_new_privileges,
-            terminal=bool(console_socket),
+            terminal=bool(console_socket or terminal),
             apparmor_profile=apparmor_profile,
             selinux_label=selinux_label,
         )
-        request = Request(console_socket=console_socket, pid_file=pid_file, preserve_fds=preserve_fds, stdio=stdio)
-        return Process(Execution(self.root, self.id, command, request, ignore_paused, warn).begin())
+        ends = _Ends(stdin, stdout, stderr, stdio, terminal)
+        try:
+            request = Request(
+                console_socket=console_socket, pid_file=pid_file, preserve_fds=preserve_fds, stdio=ends.stdio
+            )
+            execution = Execution(self.root, self.id, command, request, ignore_paused, warn)
+            return ends.process(execution.begin(ends.passed_socket(), ends.receive))
+        finally:
+            ends.close()
+
+    def running(
+        self,
+        args: Iterable[str],
+        *,
+        input: bytes | str | None = None,
+        stdin: Stream = DEVNULL,
+        stdout: Sink = PIPE,
+        stderr: Sink = PIPE,
+        timeout: float | None = None,
+        check: bool = False,
+        text: bool = False,
+        encoding: str | None = None,
+        errors: str | None = None,
+        max_output: int | str = "16M",
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        ignore_paused: bool = False,
+    ) -> Waiting[Result]:
+        """Run one more program in the container to its end; subprocess.run for ``exec``.
+
+        Its ``reason`` is "exited", "signal", "timeout" or "output". What the kernel did for the container's limits
+        meanwhile is counted, too, but may have been done to other processes of it.
+
+        :param input: for its standard input, which is /dev/null otherwise
+        :param stdout: PIPE to keep it, a function that gets it as it comes, DEVNULL, None for our own, or a file
+        :param stderr: likewise, or STDOUT
+        :param timeout: seconds, after which the program is killed
+        :param check: raise RunError unless it ends with exit code 0
+        :param text: output is text, UTF-8 unless ``encoding`` says otherwise
+        :param max_output: bytes, or "64K": who writes more is killed
+        :raises Error: as ``exec`` does
+        """
+        import time
+
+        from .cgroup import deaths
+        from .process.capture import Capture
+        from .process.result import Result, Usage, why
+        from .store import containers
+
+        begun = time.monotonic()
+        until = deadline(timeout)
+        words = _strings(args)
+        capture = Capture(input, stdin, stdout, stderr, text, encoding, errors, max_output)
+        try:
+            cgroup = containers.load(self.root, self.id).cgroup
+            before = deaths.count(cgroup)
+            process = self.exec(
+                words, stdio=capture.streams.stdio, cwd=cwd, env=env, user=user, ignore_paused=ignore_paused
+            )
+            capture.streams.passed()
+            try:
+                cut = yield from capture.exchange(process, until)
+            finally:
+                process.__exit__(None, None, None)
+            toll = deaths.since(before, deaths.count(cgroup))
+        finally:
+            capture.streams.passed()
+            capture.streams.close()
+        spent = process.spent
+        result = Result(
+            args=words,
+            exit_code=process.code if process.signal is None else None,
+            signal=process.signal,
+            reason=why(process.signal, process.code, cut, 0, 0),
+            stdout=capture.output(1),
+            stderr=capture.output(2),
+            usage=Usage(
+                wall=time.monotonic() - begun,
+                cpu=spent.user + spent.system if spent else None,
+                memory=spent.memory if spent else None,
+            ),
+            oom_kills=toll.oom_kills,
+            forks_refused=toll.forks_refused,
+            limits=(*toll.memory_limits, *toll.pids_limits),
+        )
+        return result.check() if check else result
+
+    run = blocking(running)
 
     def delete(self, force: bool = False, warn: Callable[[Error], None] | None = None) -> None:
         """Remove it; with force, a running one is killed, and one that is gone is no error.
@@ -233,7 +315,7 @@ class Container:
 
         delete(self.root, self.id, force, warn)
         try:
-            self._init.wait(0)  # it was our child: leave no zombie
+            self.init.wait(0)  # if it was our child: leave no zombie
         except TimeoutError:  # it is in its exit, until processes of `exec` are waited for (see procfs.process_stat)
             pass
 
@@ -253,55 +335,75 @@ class Runtime:
     def create(
         self,
         id: str,
-        bundle: str,
+        bundle: str | Spec,
         *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        terminal: tuple[int, int] | None = None,
         console_socket: str = "",
         pidfd_socket: str = "",
         pid_file: str = "",
         preserve_fds: int = 0,
-        stdio: tuple[int, int, int] = (0, 1, 2),
+        stdio: tuple[int, int, int] | None = None,
         no_pivot: bool = False,
         new_keyring: bool = True,
         warn: Callable[[Error], None] | None = None,
     ) -> Container:
         """Create a container, whose program then waits for ``start``.
 
-        :param bundle: the directory of config.json
+        :param bundle: the directory of config.json; or a Spec, with an absolute root.path, and no bundle is needed
+        :param stdin: PIPE for a pipe to it (``container.init.stdin``), DEVNULL, None for our own, a descriptor, or a file
+        :param stderr: likewise, or STDOUT
+        :param terminal: rows and columns of a new pty, our end of which is ``container.init.terminal``
         :param console_socket: path of a unix socket that gets the terminal, for process.terminal
         :param preserve_fds: this many descriptors from 3 on are passed; they must be inheritable
-        :param stdio: descriptors of this process, its standard input, output and error
+        :param stdio: descriptors of this process instead of the three streams
         :param warn: called for what config.json has that is taken but hardly meant, with a ConfigError for each
-        :raises ConfigError: config.json is invalid
+        :raises ConfigError: the configuration is invalid
         :raises ContainerExists: the id is taken
         :raises OperationError: an operation failed, the container is undone
         :raises HookError: a hook failed, the container is undone
         """
         from .lifecycle.create import Request, create
 
-        request = Request(
-            console_socket=console_socket,
-            pidfd_socket=pidfd_socket,
-            pid_file=pid_file,
-            preserve_fds=preserve_fds,
-            stdio=stdio,
-            no_pivot=no_pivot,
-            new_keyring=new_keyring,
-        )
-        return Container(self.root, id, Process(create(self.root, id, bundle, request, warn)))
+        given = _given(bundle, bool(terminal))
+        ends = _Ends(stdin, stdout, stderr, stdio, terminal)
+        try:
+            request = Request(
+                console_socket=console_socket,
+                pidfd_socket=pidfd_socket,
+                pid_file=pid_file,
+                preserve_fds=preserve_fds,
+                stdio=ends.stdio,
+                no_pivot=no_pivot,
+                new_keyring=new_keyring,
+            )
+            pid = create(self.root, id, given, request, warn, ends.passed_socket())
+            try:
+                ends.receive()
+            except BaseException:
+                Container(self.root, id, Process(pid)).delete(force=True)
+                raise
+            return Container(self.root, id, ends.process(pid))
+        finally:
+            ends.close()
 
-    def run(
+    def running(
         self,
         id: str,
-        bundle: str,
+        bundle: str | Spec,
         *,
         stdio: tuple[int, int, int] = (0, 1, 2),
         preserve_fds: int = 0,
         no_pivot: bool = False,
         new_keyring: bool = True,
         warn: Callable[[Error], None] | None = None,
-    ) -> int | None:
-        """Create, start, wait and delete. The exit code, or 128 + the signal that ended it; None: see Process.wait.
+    ) -> Waiting[int | None]:
+        """Create, start, wait and delete. The exit code, or 128 + the signal that ended it; None: see Process.waiting.
 
+        :param bundle: as for ``create``
+        :param stdio: descriptors of this process, its standard input, output and error
         :param warn: as for ``create`` and ``Container.delete``
         :raises Error: as ``create`` and ``start``
         """
@@ -316,9 +418,29 @@ class Runtime:
         )
         try:
             container.start()
-            return container.wait()
+            return (yield from container.waiting())
         finally:
             container.delete(force=True, warn=warn)
+
+    run = blocking(running)
+
+    def plan(self, bundle: str | Spec) -> Plan:
+        """What ``create`` would do on this host, as a value; nothing is done, and no root needed.
+
+        :raises ConfigError: the configuration is invalid, or asks for what cannot be done
+        """
+        from .lifecycle.create import Configuration, resolved
+        from .lifecycle.planned import planned
+        from .spec.read import read_config
+
+        given = _given(bundle, False)
+        if isinstance(given, Configuration):
+            spec, where = given.spec, f"{self.root}/ID"
+        else:
+            where = resolved(given)
+            spec, _ = read_config(where)
+        made, _ = planned(spec, where, no_pivot=False, new_keyring=True, preserve_fds=0, rootless="auto")
+        return Plan(plan=made)
 
     def get(self, id: str) -> Container:
         """A container that exists, whoever made it.
@@ -335,6 +457,106 @@ class Runtime:
         from .lifecycle.state import list_containers
 
         return list_containers(self.root)
+
+
+class Plan(Record):
+    """What create does for a configuration on this host, in order. str() is the table of `ocirun plan`."""
+
+    plan: _Plan
+
+    def __str__(self) -> str:
+        from .plan.show import table
+
+        return table(self.plan)
+
+    def __len__(self) -> int:
+        return len(self.plan.operations)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What the container does without on this host."""
+        return self.plan.warnings
+
+    def to_list(self) -> list[dict[str, object]]:
+        """Each operation: its index, who performs it, its name, fields, JSON pointer and description, as `plan --json`."""
+        import json
+
+        from .plan.show import to_json
+
+        rows: list[dict[str, object]] = json.loads(to_json(self.plan))
+        return rows
+
+
+class _Ends:
+    """The streams or the terminal of a process to be, from before it is there."""
+
+    def __init__(
+        self,
+        stdin: Stream,
+        stdout: Stream,
+        stderr: Stream,
+        stdio: tuple[int, int, int] | None,
+        terminal: tuple[int, int] | None,
+    ) -> None:
+        from .process.streams import Streams
+
+        self._streams = None if stdio else Streams(stdin, stdout, stderr)
+        self.stdio = stdio or (self._streams.stdio if self._streams else (0, 1, 2))
+        self._size = terminal
+        self._terminal: Terminal | None = None
+        if terminal:
+            from .process.terminal import Line
+
+            self._line = Line()
+
+    def passed_socket(self) -> int:
+        """What the terminal is to be sent on, to be closed by who sends it; -1 without one."""
+        return self._line.pass_on() if self._size else -1
+
+    def receive(self) -> None:
+        """Take the terminal that was sent.
+
+        :raises HostError: none was
+        """
+        if self._size:
+            self._terminal = self._line.receive(self._size)
+
+    def process(self, pid: int) -> Process:
+        """The process, with our ends."""
+        streams, terminal = self._streams, self._terminal
+        if streams:
+            streams.passed()
+        self._streams = self._terminal = None
+        return Process(pid, None, streams, terminal)
+
+    def close(self) -> None:
+        """What nobody has taken."""
+        if self._size:
+            self._line.close()
+        if self._terminal:
+            self._terminal.close()
+        if self._streams:
+            self._streams.passed()
+            self._streams.close()
+
+
+def _given(bundle: str | Spec, terminal: bool) -> str | Configuration:
+    """What create takes."""
+    if hasattr(bundle, "__fspath__"):
+        bundle = str(posix.fspath(bundle))
+    if isinstance(bundle, str):
+        return bundle
+    from .lifecycle.create import Configuration
+    from .spec.document import Spec
+
+    if not isinstance(bundle, Spec):
+        raise UsageError(f"expected the path of a bundle or a Spec, found {bundle!r}")
+    if terminal:
+        bundle = bundle.replace(terminal=True)
+    spec = bundle.model
+    if spec.root.path[:1] != "/":
+        raise UsageError(f"root.path: expected an absolute path where there is no bundle, found {spec.root.path!r}")
+    return Configuration(spec=spec, config=bundle.to_json(None).encode("utf-8", "surrogateescape"))
 
 
 def _strings(args: Iterable[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@
      ├── StateError          the container is in the wrong state for this command
      ├── OperationError      one operation of a plan failed; names it, its JSON pointer and the kernel's reason
      ├── HookError           a hook failed or ran out of time
+     ├── RunError            a program that was run with check failed; carries the result (process/result.py)
      └── HostError           the host lacks something, or a system call outside of any plan failed
 
 Messages are lower case, without a full stop: *verb object: reason*. The library raises; the command line reports once.
@@ -34,7 +35,17 @@ class Problem(Record):
 
 
 class Error(Exception):
-    """Base of all errors; str() is the text for the user."""
+    """Base of all errors; str() is the text for the user, on one line but for ConfigError. All can be pickled.
+
+    Four attributes are there for every error, and empty where they have nothing to say: ``pointer``, the JSON pointer
+    of the property that asked for it; ``operation``, what was tried, in words; ``errno``, the kernel's error number;
+    ``hint``, what is behind it or what to do about it.
+    """
+
+    pointer: str = ""
+    operation: str = ""
+    errno: int = 0
+    hint: str = ""
 
 
 class UsageError(Error):
@@ -51,6 +62,7 @@ class ConfigError(Error):
         super().__init__(path, problems)
         self.path = path
         self.problems = problems
+        self.pointer = problems[0].pointer if problems else ""
 
     def __str__(self) -> str:
         if len(self.problems) == 1:
@@ -86,24 +98,34 @@ class HookError(Error):
 class HostError(Error):
     """The host lacks something, or a system call that belongs to no plan failed."""
 
+    def __init__(self, text: str = "", hint: str = "") -> None:
+        super().__init__(*((text, hint) if hint else (text,)))
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} ({self.hint})" if self.hint else str(self.args[0])
+
 
 class OperationError(Error):
     """One operation failed.
 
-    ``what`` is the operation in words, ``pointer`` the JSON pointer of the property it comes from ("" for none),
-    ``errno`` the kernel's error number (0 when it is not the kernel's), ``reason`` the text.
+    ``what`` is the operation in words (``operation`` too), ``pointer`` the JSON pointer of the property it comes from
+    ("" for none), ``errno`` the kernel's error number (0 when it is not the kernel's), ``reason`` the text, ``hint``
+    what is behind it.
     """
 
-    def __init__(self, what: str, pointer: str, errno: int, reason: str = "") -> None:
-        super().__init__(what, pointer, errno, reason)
-        self.what = what
+    def __init__(self, what: str, pointer: str, errno: int, reason: str = "", hint: str = "") -> None:
+        super().__init__(what, pointer, errno, reason, hint)
+        self.what = self.operation = what
         self.pointer = pointer
         self.errno = errno
         self.reason = reason or reason_of(errno)
+        self.hint = hint
 
     def __str__(self) -> str:
         where = f"{self.pointer}: " if self.pointer else ""
-        return f"{where}{self.what}: {self.reason}"
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{where}{self.what}: {self.reason}{hint}"
 
 
 def reported_reason(text: str, errno: int) -> str:

@@ -54,11 +54,24 @@ class Request(Record):
 PLAIN = Request()
 
 
+class Configuration(Record):
+    """A configuration that no bundle has; root.path is absolute. The container's own directory is its bundle."""
+
+    spec: Spec  # that the rules accept
+    config: bytes  # the same as config.json
+
+
 def create(
-    root: str, id: str, bundle: str, request: Request = PLAIN, warn: Callable[[Error], None] | None = None
+    root: str,
+    id: str,
+    bundle: str | Configuration,
+    request: Request = PLAIN,
+    warn: Callable[[Error], None] | None = None,
+    console_socket: int = -1,
 ) -> int:
     """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`.
 
+    :param console_socket: an open socket that gets the terminal, instead of the request's; closed here
     :param warn: called for what config.json has that is hardly meant, and for poststop hooks that fail
     :raises ConfigError: config.json is invalid
     :raises UsageError: the id or the request is
@@ -66,10 +79,12 @@ def create(
     :raises OperationError: an operation of the plan failed
     :raises HookError: a hook did
     """
-    creation = Creation(root, id, bundle, request, warn)
-    check_terminal(creation.spec.process.terminal, True, request.console_socket)
-    socket = connected(request)
+    socket = console_socket
     try:
+        creation = Creation(root, id, bundle, request, warn)
+        check_terminal(creation.spec.process.terminal, socket < 0, request.console_socket)
+        if socket < 0:
+            socket = connected(request)
         creation.make(socket, wait=True)
     finally:
         if socket >= 0:
@@ -93,9 +108,14 @@ class Creation:
     entry: containers.Entry
 
     def __init__(
-        self, root: str, id: str, bundle: str, request: Request, warn: Callable[[Error], None] | None = None
+        self,
+        root: str,
+        id: str,
+        bundle: str | Configuration,
+        request: Request,
+        warn: Callable[[Error], None] | None = None,
     ) -> None:
-        """Reads config.json; changes nothing.
+        """Reads config.json, if it is in a bundle; changes nothing.
 
         :param warn: as in create()
         :raises UsageError: the id or the request is wrong
@@ -105,14 +125,11 @@ class Creation:
         containers.check_id(id)
         self.root, self.id, self.request = root, id, request
         self._warn = warn
-        self.bundle = resolved(bundle)
-        try:
-            self.spec, self.config = read_config(self.bundle)
-        except ConfigError as error:
-            from . import refused
-
-            refused.check(error.path, read_bytes(f"{self.bundle}/config.json", error.path), error.problems)
-            raise
+        if isinstance(bundle, Configuration):
+            self.spec, self.config, self.bundle = bundle.spec, bundle.config, containers.directory(root, id)
+        else:
+            self.bundle = resolved(bundle)
+            self.spec, self.config = self._read()
         if warn:
             from ..spec.rules.check import is_doubtful
 
@@ -123,6 +140,15 @@ class Creation:
         self._lock = -1
         self._has_cgroup = False
         self._began = False
+
+    def _read(self) -> tuple[Spec, bytes]:
+        try:
+            return read_config(self.bundle)
+        except ConfigError as error:
+            from . import refused
+
+            refused.check(error.path, read_bytes(f"{self.bundle}/config.json", error.path), error.problems)
+            raise
 
     def make(self, console_socket: int, wait: bool) -> None:
         """All of it, up to a PID 1 that is ready and has to be released; undone where it fails.

@@ -22,7 +22,10 @@ HOUSE = """
 __main__
 cli
 __init__
+aio
+sandbox
 api
+process
 lifecycle features
 launch
 steps store seccomp cgroup

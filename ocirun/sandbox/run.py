@@ -1,0 +1,256 @@
+"""One call: a program in a container that is made for it, run to its end, and gone."""
+
+from __future__ import annotations
+
+import posix
+import time
+
+from ..errors import HostError, OperationError, StateError, UsageError
+from ..process.capture import Capture
+from ..process.process import Process
+from ..process.result import Result, Usage, why
+from ..process.size import in_bytes
+from ..process.streams import DEVNULL, PIPE
+from ..process.wait import blocking, deadline
+from . import rootfs as roots
+from .compose import compose
+from .limits import NAMES, Limits
+from .profile import profile
+from .rootfs import Rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Literal
+
+    from ..lifecycle.create import Creation
+    from ..process.capture import Sink
+    from ..process.streams import Stream
+    from ..process.wait import Waiting
+    from ..spec.document import Spec
+    from .mount import Mount
+
+_SCRATCH = "@sandbox"  # below the root directory; no container can have that id
+_RESOURCES = "/linux/resources/"
+_DEFAULT: dict[str, Any] = profile()
+
+
+def running(
+    args: Iterable[str],
+    *,
+    rootfs: Rootfs | None = None,
+    input: bytes | str | None = None,
+    stdin: Stream = DEVNULL,
+    stdout: Sink = PIPE,
+    stderr: Sink = PIPE,
+    timeout: float | None = None,
+    check: bool = False,
+    text: bool = False,
+    encoding: str | None = None,
+    errors: str | None = None,
+    max_output: int | str = "16M",
+    cwd: str = "/",
+    env: Mapping[str, str] | None = None,
+    user: tuple[int, int] | None = None,
+    limits: Limits | None = None,
+    network: bool = False,
+    mounts: Iterable[Mount] = (),
+    tmp_size: int | str = "64M",
+    capabilities: Iterable[str] = (),
+    seccomp: Mapping[str, object] | None | Literal["default"] = "default",
+    new_privileges: bool = False,
+    hostname: str = "sandbox",
+    root: str | None = None,
+) -> Waiting[Result]:
+    """Run a program in a container of its own, and return how it ended and what it wrote.
+
+    Closed unless an argument opens it: all namespaces are its own, no network, no capabilities, no_new_privileges, a
+    seccomp profile, a read-only root, a private /tmp, a masked /proc, /dev/null as standard input, and not the caller's
+    environment. As root the program is nobody; an ordinary user's is that user, shown as root without its powers.
+
+    The names of subprocess.run mean what they mean there: args, input, stdin, stdout, stderr, timeout, check, text,
+    encoding, errors, cwd, env (beside PATH and HOME). Unlike there output is captured unless that is changed, a timeout
+    is a ``reason`` of the result and raises nothing, and line ends stay as they are in text.
+
+    :param rootfs: Rootfs.host() (the default), Rootfs.directory(path) or Rootfs.overlay(path)
+    :param stdout: PIPE to keep it, a function that gets it as it comes, DEVNULL, None for our own, a descriptor, a file
+    :param stderr: likewise, or STDOUT
+    :param timeout: seconds from now, after which every process of the container is killed
+    :param check: raise RunError unless it ends with exit code 0
+    :param max_output: bytes, or "64K", of each stream that is kept: who writes more is killed
+    :param user: uid and gid inside; as root they are those of the host as well
+    :param limits: what it may use
+    :param network: use the host's network
+    :param mounts: what else it sees, Mount.bind() and Mount.tmpfs()
+    :param tmp_size: of /tmp and of /dev/shm, in memory
+    :param capabilities: ("CAP_NET_RAW",); they are valid inside alone
+    :param seccomp: another profile, as linux.seccomp; None for none
+    :param new_privileges: set-user-ID programs work
+    :param root: where the runtime keeps its state, as for Runtime: by default /run/ocirun, or a directory in
+        $XDG_RUNTIME_DIR or /tmp for an ordinary user
+    :raises UsageError: an argument is wrong
+    :raises OperationError: an operation failed: the program cannot be executed, or a mount not made
+    :raises HostError: the host lacks something, such as a cgroup for limits
+    :raises RunError: see ``check``
+    """
+    begun = time.monotonic()
+    until = deadline(timeout)
+    if isinstance(args, str):
+        raise UsageError(f"expected a sequence of arguments, found the string {args!r}")
+    words = tuple(args)
+    if not words:
+        raise UsageError("expected a program to run, found no arguments")
+    rootfs = rootfs or Rootfs.host()
+    limits = limits or Limits()
+    size = in_bytes(tmp_size, "tmp_size")
+    where = root or _root()
+    id = f"run-{posix.getpid()}-{posix.urandom(8).hex()}"
+    scratch = f"{where}/{_SCRATCH}/{id}"
+    left_out: set[str] = set()
+    capture = Capture(input, stdin, stdout, stderr, text, encoding, errors, max_output)
+    try:
+        if rootfs.needs_scratch:
+            _make(where, scratch)
+        path, first = rootfs.prepare(scratch, network)
+        mounts = tuple(mounts)
+        while True:
+            spec = compose(
+                words, rootfs=rootfs, root=path, first=first, limits=limits, without=frozenset(left_out),
+                env=env or {}, cwd=cwd, user=user, network=network, mounts=mounts, tmp_size=size,
+                capabilities=capabilities, seccomp=_DEFAULT if seccomp == "default" else seccomp,
+                new_privileges=new_privileges, hostname=hostname,
+            )  # fmt: skip
+            try:
+                creation = _start(where, id, spec, capture.streams.stdio)
+                break
+            except OperationError as error:
+                left_out.add(_limit_not_granted(error, limits))
+        result = yield from _finish(where, id, creation, words, capture, begun, until, tuple(sorted(left_out)))
+    finally:
+        capture.streams.passed()
+        capture.streams.close()
+        if rootfs.needs_scratch:
+            roots.remove(scratch)
+    return result.check() if check else result
+
+
+run = blocking(running)
+run.__name__ = "run"
+
+
+def _finish(
+    root: str,
+    id: str,
+    creation: Creation,
+    words: tuple[str, ...],
+    capture: Capture,
+    begun: float,
+    until: float | None,
+    left_out: tuple[str, ...],
+) -> Waiting[Result]:
+    from ..cgroup import deaths
+    from ..cgroup.usage import used
+    from ..lifecycle.delete import delete
+
+    cgroup = creation.entry.cgroup
+    process = None
+    try:
+        process = Process(creation.launch.pid)
+        before = deaths.above(cgroup)
+        capture.streams.passed()
+        cut = yield from capture.exchange(process, until)
+        wall = time.monotonic() - begun
+        toll = deaths.since(before, deaths.count(cgroup))
+        spent, all_spent = process.spent, used(cgroup)
+    finally:
+        if process and not process.poll():
+            try:
+                process.kill(9)
+            except StateError:
+                pass
+            process.wait()
+        delete(root, id, force=True)
+    cpu, memory = all_spent.cpu, all_spent.memory
+    if spent:
+        cpu = spent.user + spent.system if cpu is None else cpu
+        memory = spent.memory if memory is None else memory
+    return Result(
+        args=words,
+        exit_code=process.code if process.signal is None else None,
+        signal=process.signal,
+        reason=why(process.signal, process.code, cut, toll.oom_kills, toll.forks_refused),
+        stdout=capture.output(1),
+        stderr=capture.output(2),
+        usage=Usage(wall=wall, cpu=cpu, memory=memory),
+        oom_kills=toll.oom_kills,
+        forks_refused=toll.forks_refused,
+        limits=(*toll.memory_limits, *toll.pids_limits),
+        without=left_out,
+    )
+
+
+def _start(root: str, id: str, spec: Spec, stdio: tuple[int, int, int]) -> Creation:
+    """Create the container, and let its program run."""
+    from ..lifecycle.create import Configuration, Creation, Request
+    from ..lifecycle.run import start
+
+    configuration = Configuration(spec=spec.model, config=spec.to_json(None).encode("utf-8", "surrogateescape"))
+    creation = Creation(root, id, configuration, Request(stdio=stdio))
+    start(creation)
+    return creation
+
+
+def _limit_not_granted(error: OperationError, limits: Limits) -> str:
+    """The limit that an ordinary user may not set, which is then done without where that is allowed.
+
+    :raises HostError: it is not allowed
+    :raises OperationError: it is something else
+    """
+    key = error.pointer.removeprefix(_RESOURCES).partition("/")[0]
+    if posix.geteuid() == 0 or not error.pointer.startswith(_RESOURCES) or key not in NAMES:
+        raise error
+    if not limits.required:
+        return NAMES[key]
+    raise HostError(
+        f"limit {NAMES[key]}: this user has no cgroup with the controller {key} to set it in: {error.reason}",
+        "systemd-run --user --scope -p Delegate=yes gives one; Limits(required=False) does without",
+    ) from None
+
+
+def _root() -> str:
+    """Where containers of who runs this are."""
+    euid = posix.geteuid()
+    if euid == 0:
+        return "/run/ocirun"
+    runtime = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    root = f"{runtime}/ocirun" if runtime else f"/tmp/ocirun-{euid}"
+    try:
+        posix.mkdir(root, 0o700)
+        posix.chmod(root, 0o1700)  # sticky: what cleans up leaves it alone (XDG base directories)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise HostError(f"make the root directory {root}: {error.strerror}", "root= names another place") from None
+    status = posix.lstat(root)
+    if status.st_uid != euid or status.st_mode & 0o170022 != 0o040000:
+        raise HostError(f"the root directory {root} is not this user's alone", "root= names another place")
+    return root
+
+
+def _make(root: str, scratch: str) -> None:
+    from ..errors import reason_of
+    from ..store.containers import make_root
+
+    for _ in range(2):
+        try:
+            posix.mkdir(scratch, 0o755)
+            posix.chmod(scratch, 0o755)  # whatever the umask
+            return
+        except FileNotFoundError:
+            make_root(root)
+            try:
+                posix.mkdir(f"{root}/{_SCRATCH}", 0o711)
+            except FileExistsError:
+                pass
+        except OSError as error:
+            raise HostError(f"make {scratch}: {reason_of(error.errno or 0)}") from None
