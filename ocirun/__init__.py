@@ -6,7 +6,10 @@
     code = container.wait()
     container.delete()
 
-Names are loaded when they are first used: the command line imports this module at every start.
+    result = ocirun.run(["python3", "-c", code], timeout=10, limits=ocirun.Limits(memory="256M"))
+
+`ocirun.aio` has the same for asyncio. Names are loaded when they are first used: the command line imports this module at
+every start.
 """
 
 from __future__ import annotations

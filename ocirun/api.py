@@ -353,7 +353,7 @@ class Runtime:
         """Create a container, whose program then waits for ``start``.
 
         :param bundle: the directory of config.json; or a Spec, with an absolute root.path, and no bundle is needed
-        :param stdin: PIPE for a pipe to it (``container.init.stdin``), DEVNULL, None for our own, a descriptor, or a file
+        :param stdin: PIPE for a pipe (``container.init.stdin``), DEVNULL, None for our own, a descriptor, or a file
         :param stderr: likewise, or STDOUT
         :param terminal: rows and columns of a new pty, our end of which is ``container.init.terminal``
         :param console_socket: path of a unix socket that gets the terminal, for process.terminal
@@ -478,7 +478,7 @@ class Plan(Record):
         return self.plan.warnings
 
     def to_list(self) -> list[dict[str, object]]:
-        """Each operation: its index, who performs it, its name, fields, JSON pointer and description, as `plan --json`."""
+        """As `plan --json`: each operation's index, name, fields, JSON pointer, description, and who performs it."""
         import json
 
         from .plan.show import to_json

@@ -4,7 +4,8 @@
         memory.events.local   oom: how often the cgroup itself was at its limit with nothing left to reclaim
         pids.events           max: forks refused
     v1  memory.oom_control    oom_kill: processes killed in the cgroup itself
-        memory.failcnt        how often the cgroup was at its limit; memory.memsw.failcnt: at that of memory and swap
+        memory.failcnt        how often the cgroup was at its limit (memory.memsw.failcnt: of memory and swap), which
+                              not every kernel counts; memory.max_usage_in_bytes shows that it was
         pids.events           max: forks refused, counted where the fork was tried
 
 The files are described in the kernel's cgroup-v2.rst and cgroup-v1/. A container may be killed for the limit of a
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..plan.cgroup import CgroupDir
+
+_BATCH = 64 * 4096  # MEMCG_CHARGE_BATCH of the kernel's mm/memcontrol.c, in bytes
 
 
 class Counts(Record):
@@ -121,7 +124,9 @@ def _value(path: str, key: bytes) -> int:
 
 
 def _failures(path: str) -> int:
-    return _number(f"{path}/memory.failcnt") + _number(f"{path}/memory.memsw.failcnt")
+    """How often it was at its limit; once at least if it has had all of it, but for what the kernel takes at a time."""
+    count = _number(f"{path}/memory.failcnt") + _number(f"{path}/memory.memsw.failcnt")
+    return count or int(_number(f"{path}/memory.max_usage_in_bytes") + _BATCH > _number(f"{path}/memory.limit_in_bytes"))
 
 
 def _number(path: str) -> int:

@@ -75,8 +75,8 @@ class Result(Record):
             "memory": f"out of memory: the kernel killed {self.oom_kills} of its processes ({how})",
             "pids": f"too many processes: {self.forks_refused} more were refused ({how})",
         }
-        where = f" at the limit of {', '.join(self.limits)}" if self.limits and self.reason in ("memory", "pids") else ""
-        return f"{self.args[0]}: {words[self.reason]}{where}"
+        where = f" at the limit of {', '.join(self.limits)}" if self.limits else ""
+        return f"{self.args[0]}: {words[self.reason]}{where if self.reason in ('memory', 'pids') else ''}"
 
 
 class RunError(Error):

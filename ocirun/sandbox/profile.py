@@ -47,8 +47,8 @@ _CALLS = {
         io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit _newselect poll ppoll ppoll_time64
         pselect6 pselect6_time64 select""",
     "other processes": """accept accept4 bind connect getpeername getrandom getsockname getsockopt listen mq_getsetattr
-        mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink msgctl msgget
-        msgrcv msgsnd pipe pipe2 ptrace recvfrom recvmmsg recvmmsg_time64 recvmsg semctl semget semop semtimedop
+        mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink msgctl
+        msgget msgrcv msgsnd pipe pipe2 ptrace recvfrom recvmmsg recvmmsg_time64 recvmsg semctl semget semop semtimedop
         semtimedop_time64 sendmmsg sendmsg sendto setsockopt shutdown socketpair""",
 }
 _FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK

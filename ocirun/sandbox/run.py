@@ -57,7 +57,7 @@ def running(
     mounts: Iterable[Mount] = (),
     tmp_size: int | str = "64M",
     capabilities: Iterable[str] = (),
-    seccomp: Mapping[str, object] | None | Literal["default"] = "default",
+    seccomp: Mapping[str, object] | Literal["default"] | None = "default",
     new_privileges: bool = False,
     hostname: str = "sandbox",
     root: str | None = None,

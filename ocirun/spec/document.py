@@ -128,7 +128,7 @@ class Spec:
         return _copy(at, pointer)
 
     def validate(self) -> Validation:
-        """All that is wrong with it, and all that is hardly meant. As create refuses, but for what depends on the host."""
+        """All that is wrong with it, and what is hardly meant: as create, but for what depends on the host."""
         from .rules.check import check
         from .warnings import warnings
 
