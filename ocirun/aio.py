@@ -248,10 +248,10 @@ class Container(_Of[api.Container]):
 class Runtime(_Of[api.Runtime]):
     """ocirun.Runtime."""
 
-    def __init__(self, root: str = api.DEFAULT_ROOT) -> None:
+    def __init__(self, root: str | None = None) -> None:
         """As ocirun.Runtime."""
         self.sync = api.Runtime(root)
-        self.root = root
+        self.root = self.sync.root
 
     create = _makes(api.Runtime.create, Container)
     get = _makes(api.Runtime.get, Container)

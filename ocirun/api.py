@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posix
 
-from .errors import UsageError
+from .errors import HostError, UsageError
 from .process.process import Process
 from .process.streams import DEVNULL, PIPE
 from .process.wait import blocking, deadline
@@ -323,11 +323,15 @@ class Container:
 class Runtime:
     """The containers below one root directory."""
 
-    def __init__(self, root: str = DEFAULT_ROOT) -> None:
+    def __init__(self, root: str | None = None) -> None:
         """
-        :param root: an absolute path; made when the first container is
+        :param root: an absolute path; made when the first container is. None: /run/ocirun, or for an ordinary user a
+            directory in $XDG_RUNTIME_DIR or /tmp
         :raises UsageError: it is "/" or relative
+        :raises HostError: the ordinary user's directory cannot be made, or others can write to it
         """
+        if root is None:
+            root = default_root()
         if root[:1] != "/" or not root.strip("/"):
             raise UsageError(f"expected an absolute path other than / as root, found {root!r}")
         self.root = root
@@ -457,6 +461,29 @@ class Runtime:
         from .lifecycle.state import list_containers
 
         return list_containers(self.root)
+
+
+def default_root() -> str:
+    """Where the containers of the calling user are: /run/ocirun, or a directory of its own in $XDG_RUNTIME_DIR or /tmp.
+
+    :raises HostError: that cannot be made, or others can write to it
+    """
+    euid = posix.geteuid()
+    if euid == 0:
+        return DEFAULT_ROOT
+    runtime = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    root = f"{runtime}/ocirun" if runtime else f"/tmp/ocirun-{euid}"
+    try:
+        posix.mkdir(root, 0o700)
+        posix.chmod(root, 0o1700)  # sticky: what cleans up leaves it alone (XDG base directories)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise HostError(f"make the root directory {root}: {error.strerror}", "root= names another place") from None
+    status = posix.lstat(root)
+    if status.st_uid != euid or status.st_mode & 0o170022 != 0o040000:
+        raise HostError(f"the root directory {root} is not this user's alone", "root= names another place")
+    return root
 
 
 class Plan(Record):

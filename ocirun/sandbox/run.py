@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 import time
 
+from ..api import default_root
 from ..errors import HostError, OperationError, StateError, UsageError
 from ..process.capture import Capture
 from ..process.process import Process
@@ -103,7 +104,7 @@ def running(
     rootfs = rootfs or Rootfs.host()
     limits = limits or Limits()
     size = in_bytes(tmp_size, "tmp_size")
-    where = root or _root()
+    where = root or default_root()
     id = f"run-{posix.getpid()}-{posix.urandom(8).hex()}"
     scratch = f"{where}/{_SCRATCH}/{id}"
     left_out: set[str] = set()
@@ -215,26 +216,6 @@ def _limit_not_granted(error: OperationError, limits: Limits) -> str:
         f"limit {NAMES[key]}: this user has no cgroup with the controller {key} to set it in: {error.reason}",
         "systemd-run --user --scope -p Delegate=yes gives one; Limits(required=False) does without",
     ) from None
-
-
-def _root() -> str:
-    """Where containers of who runs this are."""
-    euid = posix.geteuid()
-    if euid == 0:
-        return "/run/ocirun"
-    runtime = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
-    root = f"{runtime}/ocirun" if runtime else f"/tmp/ocirun-{euid}"
-    try:
-        posix.mkdir(root, 0o700)
-        posix.chmod(root, 0o1700)  # sticky: what cleans up leaves it alone (XDG base directories)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise HostError(f"make the root directory {root}: {error.strerror}", "root= names another place") from None
-    status = posix.lstat(root)
-    if status.st_uid != euid or status.st_mode & 0o170022 != 0o040000:
-        raise HostError(f"the root directory {root} is not this user's alone", "root= names another place")
-    return root
 
 
 def _make(root: str, scratch: str) -> None:
