@@ -8,8 +8,9 @@
 
     result = ocirun.run(["python3", "-c", code], timeout=10, limits=ocirun.Limits(memory="256M"))
 
-`ocirun.aio` has the same for asyncio. Names are loaded when they are first used: the command line imports this module at
-every start.
+`ocirun.aio` has the same for asyncio.
+
+Names are loaded when they are first used: the command line imports this module at every start.
 """
 
 from __future__ import annotations

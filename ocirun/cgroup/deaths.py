@@ -126,7 +126,8 @@ def _value(path: str, key: bytes) -> int:
 def _failures(path: str) -> int:
     """How often it was at its limit; once at least if it has had all of it, but for what the kernel takes at a time."""
     count = _number(f"{path}/memory.failcnt") + _number(f"{path}/memory.memsw.failcnt")
-    return count or int(_number(f"{path}/memory.max_usage_in_bytes") + _BATCH > _number(f"{path}/memory.limit_in_bytes"))
+    limit = _number(f"{path}/memory.limit_in_bytes")
+    return count or int(0 < limit < _number(f"{path}/memory.max_usage_in_bytes") + _BATCH)
 
 
 def _number(path: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..host.files import read_file
-from ..record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,15 +11,11 @@ if TYPE_CHECKING:
     from ..plan.cgroup import CgroupDir
 
 
-class Used(Record):
-    """None for what is not counted here."""
+def used(directories: Sequence[CgroupDir]) -> tuple[float | None, int | None]:
+    """CPU time in seconds, user and system, and the most memory at a time in bytes, with the page cache of its files.
 
-    cpu: float | None = None  # seconds, user and system
-    memory: int | None = None  # bytes, the most at a time, the page cache of its files included
-
-
-def used(directories: Sequence[CgroupDir]) -> Used:
-    """Read it (cgroup-v1/cpuacct.rst and memory.rst, cgroup-v2.rst; memory.peak is there since Linux 5.19).
+    None for what is not counted here (cgroup-v1/cpuacct.rst and memory.rst; cgroup-v2.rst, where memory.peak is there
+    since Linux 5.19).
 
     :param directories: the container's cgroup
     """
@@ -35,7 +30,7 @@ def used(directories: Sequence[CgroupDir]) -> Used:
         elif not directory.controllers and len(directories) == 1:
             cpu = _usage(f"{directory.path}/cpu.stat")
             memory = _number(f"{directory.path}/memory.peak")
-    return Used(cpu=cpu, memory=memory)
+    return cpu, memory
 
 
 def _usage(path: str) -> float | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..errors import StateError, UsageError
+from .exchange import Collected, exchange
 from .size import in_bytes
-from .streams import DEVNULL, PIPE, Collected, Streams, exchange
+from .streams import DEVNULL, PIPE, Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

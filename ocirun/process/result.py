@@ -30,6 +30,7 @@ class Result(Record):
     - "memory": it failed, and the kernel had killed processes of the container for its memory limit (``oom_kills``), or
       for that of a cgroup above (``limits`` names them)
     - "pids": it failed, and the kernel had refused it new processes for a limit (``forks_refused``)
+    - "unknown": somebody else has waited for it (or SIGCHLD is ignored, before Linux 6.15), and it was not killed by us
 
     The counts are there whatever the reason is: a program whose child was killed may still end with exit code 0.
     """
@@ -53,8 +54,10 @@ class Result(Record):
 
     @property
     def returncode(self) -> int:
-        """As subprocess has it: the exit code, or minus the signal."""
-        return -self.signal if self.signal is not None else self.exit_code or 0
+        """As subprocess has it: the exit code, or minus the signal; -255 when neither is known."""
+        if self.signal is not None:
+            return -self.signal
+        return -255 if self.exit_code is None else self.exit_code
 
     def check(self) -> Result:
         """Itself, if it is ``ok``.
@@ -70,6 +73,7 @@ class Result(Record):
         words = {
             "exited": how,
             "signal": f"ended by {how}",
+            "unknown": "ended, and how is not known",
             "timeout": f"killed after {self.usage.wall:.3g} s",
             "output": "killed for too much output",
             "memory": f"out of memory: the kernel killed {self.oom_kills} of its processes ({how})",
@@ -95,11 +99,13 @@ def why(signal: int | None, exit_code: int | None, cut: str, oom_kills: int, for
 
     :param cut: what it was killed for by us, "" if it was not
     """
-    if cut and signal == 9:
+    if cut and (signal == 9 or (signal is None and exit_code is None)):
         return cut
     if signal is not None or exit_code:
         if oom_kills:
             return "memory"
         if forks_refused:
             return "pids"
-    return "exited" if signal is None else "signal"
+    if signal is not None:
+        return "signal"
+    return "unknown" if exit_code is None else "exited"

@@ -6,6 +6,8 @@ import posix
 import time
 
 from ..api import default_root
+from ..cgroup import deaths
+from ..cgroup.usage import used
 from ..errors import HostError, OperationError, StateError, UsageError
 from ..process.capture import Capture
 from ..process.process import Process
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any, Literal
 
-    from ..lifecycle.create import Creation
     from ..process.capture import Sink
     from ..process.streams import Stream
     from ..process.wait import Waiting
@@ -122,11 +123,11 @@ def running(
                 new_privileges=new_privileges, hostname=hostname,
             )  # fmt: skip
             try:
-                creation = _start(where, id, spec, capture.streams.stdio)
+                program = _Program(where, id, spec, capture.streams.stdio)
                 break
             except OperationError as error:
                 left_out.add(_limit_not_granted(error, limits))
-        result = yield from _finish(where, id, creation, words, capture, begun, until, tuple(sorted(left_out)))
+        result = yield from program.finish(words, capture, begun, until, tuple(sorted(left_out)))
     finally:
         capture.streams.passed()
         capture.streams.close()
@@ -139,66 +140,65 @@ run = blocking(running)
 run.__name__ = "run"
 
 
-def _finish(
-    root: str,
-    id: str,
-    creation: Creation,
-    words: tuple[str, ...],
-    capture: Capture,
-    begun: float,
-    until: float | None,
-    left_out: tuple[str, ...],
-) -> Waiting[Result]:
-    from ..cgroup import deaths
-    from ..cgroup.usage import used
-    from ..lifecycle.delete import delete
+class _Program:
+    """One that runs in its container."""
 
-    cgroup = creation.entry.cgroup
-    process = None
-    try:
-        process = Process(creation.launch.pid)
-        before = deaths.above(cgroup)
-        capture.streams.passed()
-        cut = yield from capture.exchange(process, until)
-        wall = time.monotonic() - begun
-        toll = deaths.since(before, deaths.count(cgroup))
-        spent, all_spent = process.spent, used(cgroup)
-    finally:
-        if process and not process.poll():
-            try:
-                process.kill(9)
-            except StateError:
-                pass
-            process.wait()
-        delete(root, id, force=True)
-    cpu, memory = all_spent.cpu, all_spent.memory
-    if spent:
-        cpu = spent.user + spent.system if cpu is None else cpu
-        memory = spent.memory if memory is None else memory
-    return Result(
-        args=words,
-        exit_code=process.code if process.signal is None else None,
-        signal=process.signal,
-        reason=why(process.signal, process.code, cut, toll.oom_kills, toll.forks_refused),
-        stdout=capture.output(1),
-        stderr=capture.output(2),
-        usage=Usage(wall=wall, cpu=cpu, memory=memory),
-        oom_kills=toll.oom_kills,
-        forks_refused=toll.forks_refused,
-        limits=(*toll.memory_limits, *toll.pids_limits),
-        without=left_out,
-    )
+    def __init__(self, root: str, id: str, spec: Spec, stdio: tuple[int, int, int]) -> None:
+        """Create the container, and let the program run."""
+        from ..lifecycle.create import Configuration, Creation, Request
+        from ..lifecycle.run import start
 
+        self._root, self._id = root, id
+        configuration = Configuration(spec=spec.model, config=spec.to_json(None).encode("utf-8", "surrogateescape"))
+        self._creation = Creation(root, id, configuration, Request(stdio=stdio))
+        start(self._creation, before_exec=self._hold)
 
-def _start(root: str, id: str, spec: Spec, stdio: tuple[int, int, int]) -> Creation:
-    """Create the container, and let its program run."""
-    from ..lifecycle.create import Configuration, Creation, Request
-    from ..lifecycle.run import start
+    def _hold(self) -> None:
+        """While it cannot have ended yet, not even for a program that ignores its children."""
+        self._cgroup = self._creation.entry.cgroup
+        self._process = Process(self._creation.launch.pid)
+        self._before = deaths.above(self._cgroup)
 
-    configuration = Configuration(spec=spec.model, config=spec.to_json(None).encode("utf-8", "surrogateescape"))
-    creation = Creation(root, id, configuration, Request(stdio=stdio))
-    start(creation)
-    return creation
+    def finish(
+        self, words: tuple[str, ...], capture: Capture, begun: float, until: float | None, left_out: tuple[str, ...]
+    ) -> Waiting[Result]:
+        """Wait for its end, and delete the container."""
+        process = self._process
+        try:
+            capture.streams.passed()
+            cut = yield from capture.exchange(process, until)
+            wall = time.monotonic() - begun
+            toll = deaths.since(self._before, deaths.count(self._cgroup))
+            cpu, memory = used(self._cgroup)
+        finally:
+            self._delete()
+        if process.spent:
+            cpu = process.spent.user + process.spent.system if cpu is None else cpu
+            memory = process.spent.memory if memory is None else memory
+        return Result(
+            args=words,
+            exit_code=process.code if process.signal is None else None,
+            signal=process.signal,
+            reason=why(process.signal, process.code, cut, toll.oom_kills, toll.forks_refused),
+            stdout=capture.output(1),
+            stderr=capture.output(2),
+            usage=Usage(wall=wall, cpu=cpu, memory=memory),
+            oom_kills=toll.oom_kills,
+            forks_refused=toll.forks_refused,
+            limits=(*toll.memory_limits, *toll.pids_limits),
+            without=left_out,
+        )
+
+    def _delete(self) -> None:
+        from ..lifecycle.delete import delete
+
+        try:
+            self._process.kill(9)
+        except StateError:  # as it should be
+            pass
+        else:
+            self._process.wait()
+        delete(self._root, self._id, force=True)
 
 
 def _limit_not_granted(error: OperationError, limits: Limits) -> str:

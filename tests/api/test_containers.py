@@ -1,4 +1,4 @@
-"""Containers and their processes from a program: streams, terminals, exec, timeouts, with blocks, a Spec without a bundle."""
+"""Containers and their processes from a program: streams, terminals, exec, with blocks, a Spec without a bundle."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ EXAMPLES = REPOSITORY / "docs" / "examples"
 SAYS = {
     "untrusted": r"""works: exited, exit code 0, signal None: 42
 fails: exited, exit code 1, signal None: ZeroDivisionError: division by zero
-eats: memory, exit code None, signal 9: 
+eats: memory, exit code None, signal 9:\s
 forks: pids, exit code 1, signal None: BlockingIOError: .*
-hangs: timeout, exit code None, signal 9: 
+hangs: timeout, exit code None, signal 9:\s
 pries: exited, exit code 1, signal None: FileNotFoundError: .*
 """,
     "judge": r"""ann right

@@ -123,7 +123,7 @@ def test_memory(run: partial[ocirun.Result]) -> None:
     assert [Path(path).name.startswith("run-") for path in result.limits] == [True]
     assert "out of memory" in str(result)
     child = run(["sh", "-c", f"{PYTHON} -c '{code}'; exit 5"], limits=Limits(memory="48M"))
-    assert (child.reason, child.exit_code, child.oom_kills) == ("memory", 5, 1), "it failed because its child was killed"
+    assert (child.reason, child.exit_code, child.oom_kills) == ("memory", 5, 1), "it failed, as its child was killed"
     well = run(["sh", "-c", f"{PYTHON} -c '{code}'; exit 0"], limits=Limits(memory="48M"))
     assert (well.reason, well.oom_kills) == ("exited", 1), "it did not mind"
     enough = run([PYTHON, "-c", code], limits=Limits(memory="1G"))
@@ -211,7 +211,8 @@ def test_loosened_by_name(run: partial[ocirun.Result], scratch: Path, system: Pa
     assert read.stdout == "given" and "Read-only" in read.stderr
     run(["sh", "-c", "echo x > /data/out"], mounts=[Mount.bind(data, "/data", read_only=False)], check=True)
     assert (data / "out").stat().st_uid == 65534
-    run(["sh", "-c", "echo x > /data/own"], mounts=[Mount.bind(data, "/data", read_only=False)], user=(7, 8), check=True)
+    writable = [Mount.bind(data, "/data", read_only=False)]
+    run(["sh", "-c", "echo x > /data/own"], mounts=writable, user=(7, 8), check=True)
     assert ((data / "own").stat().st_uid, (data / "own").stat().st_gid) == (7, 8)
     assert run(["sh", "-c", "echo $A; pwd"], env={"A": "b"}, cwd="/usr").stdout == b"b\n/usr\n"
     network = run(["readlink", "/proc/self/ns/net"], network=True, text=True)
