@@ -84,7 +84,7 @@ class Skips:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if not report.skipped or hasattr(report, "wasxfail"):
             return
-        nodeid = report.nodeid.removeprefix("vm:")  # tests/vm reports what the machine's pytest says
+        nodeid = report.nodeid.removeprefix("vm:").removeprefix("v2:")  # what the pytests of tests/vm and tests/v2 say
         if not any(fnmatch.fnmatchcase(nodeid, entry["test"]) for entry in self.allowed):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
             self.refused.append(f"{report.nodeid}: {reason}")

@@ -16,6 +16,7 @@ def read(controller: str, bundle: Bundle, name: str) -> str:
     return (cgroup_directory(controller, bundle.id) / name).read_text().strip()
 
 
+@pytest.mark.controllers
 def test_joined_everywhere_and_removed(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("pause")
     pid = runtime.started(made)
@@ -32,6 +33,7 @@ def test_joined_everywhere_and_removed(runtime: Runtime, bundle: Workshop) -> No
         assert not directory.exists()
 
 
+@pytest.mark.controllers
 def test_memory_cpu_and_pids(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("pause")
     made.linux["resources"] |= {
@@ -55,6 +57,7 @@ def test_memory_cpu_and_pids(runtime: Runtime, bundle: Workshop) -> None:
     assert runtime.end(made, pid) == 137
 
 
+@pytest.mark.controllers
 def test_cpuset(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle()
     last = max(os.sched_getaffinity(0))
@@ -64,6 +67,7 @@ def test_cpuset(runtime: Runtime, bundle: Workshop) -> None:
         assert int(runtime.report(bundle())["affinity"], 16) != 1 << last
 
 
+@pytest.mark.controllers
 def test_pids_limit_holds(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("children", "20")
     made.linux["resources"]["pids"] = {"limit": 5}
@@ -72,6 +76,7 @@ def test_pids_limit_holds(runtime: Runtime, bundle: Workshop) -> None:
     assert "fork: Resource temporarily unavailable" in result.err
 
 
+@pytest.mark.controllers
 def test_memory_limit_holds(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("eat", str(64 << 20))
     made.linux["resources"]["memory"] = {"limit": 8 << 20, "swap": 8 << 20}
@@ -176,6 +181,7 @@ def test_a_cgroup_that_is_not_empty(runtime: Runtime, bundle: Workshop) -> None:
     runtime.end(first, pid)
 
 
+@pytest.mark.controllers
 def test_everything_before_the_container_runs(runtime: Runtime, bundle: Workshop) -> None:
     """Already the hooks of the container find their process in its cgroup, with the limits set."""
     made = bundle("true")

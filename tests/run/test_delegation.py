@@ -61,6 +61,7 @@ def limited(made: Bundle, **resources: object) -> Bundle:
     return made
 
 
+@pytest.mark.controllers
 def test_pids(users: Runtime, bundle: Workshop, part: Part) -> None:
     made = limited(bundle("children", "20"), pids={"limit": 5})
     result = users("run", "-b", str(made.path), made.id, prefix=part.prefix)
@@ -69,6 +70,7 @@ def test_pids(users: Runtime, bundle: Workshop, part: Part) -> None:
     assert not any((top / made.id).exists() for top in part.top)
 
 
+@pytest.mark.controllers
 def test_memory(users: Runtime, bundle: Workshop, part: Part) -> None:
     made = limited(bundle("eat", str(128 << 20)), memory={"limit": 32 << 20, "swap": 32 << 20})
     assert users("run", "-b", str(made.path), made.id, prefix=part.prefix).code == 137
@@ -76,6 +78,7 @@ def test_memory(users: Runtime, bundle: Workshop, part: Part) -> None:
     assert users("run", "-b", str(made.path), made.id, prefix=part.prefix).ok().code == 0
 
 
+@pytest.mark.controllers
 def test_a_whole_life(users: Runtime, bundle: Workshop, part: Part) -> None:
     made = limited(bundle("pause"), pids={"limit": 30}, memory={"limit": 64 << 20}, cpu={"shares": 512})
     users("create", "-b", str(made.path), made.id, prefix=part.prefix).ok()
@@ -94,6 +97,7 @@ def test_a_whole_life(users: Runtime, bundle: Workshop, part: Part) -> None:
 
 
 @pytest.mark.ocirun  # runc cannot use what it has made
+@pytest.mark.controllers
 def test_umask_of_the_caller(users: Runtime, bundle: Workshop, part: Part) -> None:
     made = limited(bundle("children", "20"), pids={"limit": 5})
     prefix = ["sh", "-c", 'umask 777; exec "$@"', "sh", *part.prefix]
@@ -101,6 +105,7 @@ def test_umask_of_the_caller(users: Runtime, bundle: Workshop, part: Part) -> No
     assert "fork: Resource temporarily unavailable" in result.err, result
 
 
+@pytest.mark.controllers
 def test_a_path_of_its_own(users: Runtime, bundle: Workshop, part: Part) -> None:
     """An absolute cgroupsPath inside of what is the user's; one outside is refused, and named."""
     made = limited(bundle("true"), pids={"limit": 5})

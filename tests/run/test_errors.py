@@ -384,6 +384,7 @@ def test_strings_with_nul(runtime: Runtime, bundle: Workshop) -> None:
     assert nothing_made(runtime)
 
 
+@pytest.mark.controllers
 def test_memory_limit_too_low_is_told_as_that(runtime: Runtime, bundle: Workshop) -> None:
     """So low that the container's PID 1 is killed while it is being made."""
     made = bundle("true")
@@ -402,6 +403,7 @@ def test_memory_limit_too_low_is_told_as_that(runtime: Runtime, bundle: Workshop
 
 
 @pytest.mark.ocirun
+@pytest.mark.controllers
 def test_errors_name_the_operation_and_its_pointer(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
     """What was being done, to what, why: in one line."""
     made = bundle()

@@ -13,8 +13,6 @@ from harness import Runtime, Workshop, cgroup_roots, eventually, reap
 import ocirun
 
 V1 = "memory" in cgroup_roots()
-HAS_CONTROLLERS = V1 or "memory" in Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
-needs_controllers = pytest.mark.skipif(not HAS_CONTROLLERS, reason="no controllers here")
 
 
 def shape(value: Any) -> Any:
@@ -26,7 +24,7 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
-@needs_controllers
+@pytest.mark.controllers
 def test_stats_once(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("spin")
     made.linux["resources"]["pids"] = {"limit": 23}
@@ -46,7 +44,7 @@ def test_stats_once(runtime: Runtime, bundle: Workshop) -> None:
     runtime.end(made, pid)
 
 
-@needs_controllers
+@pytest.mark.controllers
 @pytest.mark.ocirun
 @pytest.mark.skipif(shutil.which("runc") is None, reason="runc is what it is compared with")
 def test_stats_have_the_form_of_runcs(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
@@ -86,7 +84,7 @@ def test_at_intervals_until_the_container_ends(runtime: Runtime, bundle: Worksho
     assert {json.loads(line)["type"] for line in running.out.splitlines()} == {"stats"}
 
 
-@needs_controllers
+@pytest.mark.controllers
 def test_out_of_memory(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("pause")
     made.linux["resources"]["memory"] = {"limit": 32 << 20}

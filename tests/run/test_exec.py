@@ -328,6 +328,7 @@ def test_errors(runtime: Runtime, running: Bundle) -> None:
     assert runtime.status(running) == "running"
 
 
+@pytest.mark.controllers
 def test_a_full_cgroup(runtime: Runtime, bundle: Workshop) -> None:
     """No room for one process more: an error, no hanging."""
     made = bundle("children", "3")

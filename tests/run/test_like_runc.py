@@ -282,6 +282,7 @@ WORDS = (
 
 @pytest.mark.skipif(RUNC is None, reason="runc is what this compares with")
 @pytest.mark.parametrize("arrange", ARRANGEMENTS, ids=lambda arrange: arrange.__name__)
+@pytest.mark.controllers
 def test_like_runc(runtime: Runtime, bundle: Workshop, arrange: Callable[[Bundle], None]) -> None:
     if arrange is cgroup_of_the_host and set(harness.cgroup_roots()) == {""}:
         pytest.skip("runc mounts the host's cgroup2 again, and so takes nsdelegate and the like from it")

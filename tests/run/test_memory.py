@@ -25,6 +25,7 @@ def test_the_waiting_process_is_small(runtime: Runtime, bundle: Workshop) -> Non
 
 # v1 charges a process with its kernel memory less thoroughly, so that half as much is enough.
 @pytest.mark.parametrize("limit", [512] if V2 else [512, 256], ids="{} KiB".format)
+@pytest.mark.controllers
 def test_every_start_below_a_small_limit(runtime: Runtime, bundle: Workshop, limit: int) -> None:
     made = bundle("true")
     made.linux["resources"]["memory"] = {"limit": limit << 10}

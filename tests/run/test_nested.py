@@ -75,6 +75,7 @@ def report_of(result: harness.Result) -> Any:
     return json.loads(result.ok().out)
 
 
+@pytest.mark.controllers
 def test_root_in_a_privileged_container(runtime: Runtime, bundle: Workshop, outer: Bundle) -> None:
     inner = bundle("report", "tree=/dev")
     del inner.linux["cgroupsPath"]

@@ -408,6 +408,7 @@ def test_limits_for_an_ordinary_user_without_a_cgroup(runtime: Runtime, bundle: 
 
 
 @pytest.mark.ocirun  # runc moves its init there, whose threads then die of it
+@pytest.mark.controllers
 def test_no_room_for_a_process(runtime: Runtime, bundle: Workshop, leftovers: harness.Leftovers) -> None:
     """pids.max of a cgroup above is reached: told so, in a new pid namespace too (which the kernel then gives up)."""
     above = harness.cgroup_directory("pids", f"{leftovers.prefix}-full")

@@ -100,6 +100,7 @@ def test_flags(runtime: Runtime, bundle: Workshop) -> None:
 
 
 @pytest.mark.ocirun
+@pytest.mark.controllers
 def test_what_the_kernel_refuses(runtime: Runtime, bundle: Workshop) -> None:
     """The property, what was tried, and why it may be; nothing is left of the container."""
     made = bundle()
@@ -261,6 +262,7 @@ def test_affinity_of_exec(runtime: Runtime, bundle: Workshop) -> None:
 
 
 @pytest.mark.skipif(ALL_CPUS < 3, reason="one CPU is no choice")
+@pytest.mark.controllers
 def test_affinity_of_exec_and_the_cpuset(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("pause")
     made.linux["resources"]["cpu"] = {"cpus": "1", "mems": "0"}

@@ -56,14 +56,15 @@ START = """\
 mount -o remount,dev,suid /tmp
 modprobe virtio_net
 cd {inside}/source
-export PYTHONPATH={inside}/source/tests/vm OCIRUN_TEST_DEBIAN=/srv/debian OCIRUN_TEST_RUNTIME={runtime}
+export PYTHONPATH={inside}/source/tests/drivers OCIRUN_TEST_DEBIAN=/srv/debian OCIRUN_TEST_RUNTIME={runtime}
+export OCIRUN_TEST_REPORT=/dev/vport0p1
 export OCIRUN_TEST_NETWORK_DEVICE=eth0
-exec {inside}/venv/bin/python -P -m pytest -p inside -p no:cacheprovider -q --no-header --tb=short {selection}
+exec {inside}/venv/bin/python -P -m pytest -p reporter -p no:cacheprovider -q --no-header --tb=short {selection}
 """
 
 
 class Machine:
-    """A running QEMU. `events` are what the plugin inside.py writes."""
+    """A running QEMU. `events` are what the plugin tests/drivers/reporter.py writes."""
 
     def __init__(self, image: Image, tar: Path) -> None:
         self.console = tar.with_name("console")

@@ -17,7 +17,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from image import image, say
-from machine import INSIDE, REPOSITORY, Machine, second_disk
+from machine import INSIDE, Machine, second_disk
+from relay import Relay
 
 pytestmark = [
     pytest.mark.vm,
@@ -87,78 +88,11 @@ SLOW = [
 ]
 
 
-class Guest:
-    """What is known of the tests inside, and their reports on the way to pytest."""
-
-    def __init__(self, item: pytest.Item) -> None:
-        self.item = item
-        self.waiting: dict[str, None] = {}
-        self.running = "nothing yet"
-        self.finished = False
-
-    def handle(self, event: dict[str, object]) -> None:
-        """One event of inside.py."""
-        getattr(self, f"on_{event.pop('event')}")(**event)
-
-    def on_begun(self, uptime: float) -> None:
-        say(f"the tests begin {uptime:.0f} s after power on")
-
-    def on_collected(self, uptime: float, tests: list[str]) -> None:
-        self.waiting = dict.fromkeys(tests)
-        self.item.session.testscollected += len(tests)
-
-    def on_uncollected(self, uptime: float, nodeid: str, text: str) -> None:
-        report = self.report(nodeid, (nodeid, 0, nodeid), "call", "failed", text, 0.0, [])
-        self.item.ihook.pytest_runtest_logreport(report=report)
-
-    def on_started(self, uptime: float, nodeid: str) -> None:
-        self.running = nodeid
-
-    def on_report(
-        self,
-        uptime: float,
-        nodeid: str,
-        location: tuple[str, int | None, str],
-        when: str,
-        outcome: str,
-        longrepr: str | list[object] | None,
-        duration: float,
-        sections: list[list[str]],
-        wasxfail: str | None,
-    ) -> None:
-        self.waiting.pop(nodeid, None)
-        if isinstance(longrepr, list):  # of a skip: where, which line, why
-            longrepr = (str(longrepr[0]).replace(str(INSIDE / "source"), str(REPOSITORY)), *longrepr[1:])
-        report = self.report(nodeid, tuple(location), when, outcome, longrepr, duration, [tuple(s) for s in sections])
-        if wasxfail is not None:
-            report.wasxfail = wasxfail
-        self.item.ihook.pytest_runtest_logreport(report=report)
-
-    def report(
-        self, nodeid: str, location: tuple, when: str, outcome: str, longrepr: object, duration: float, sections: list
-    ) -> pytest.TestReport:
-        """A report for pytest of a test inside."""
-        return pytest.TestReport(
-            nodeid=f"vm:{nodeid}",
-            location=(f"vm:{location[0]}", location[1], location[2]),
-            keywords={"vm": 1},
-            outcome=outcome,
-            longrepr=longrepr,
-            when=when,
-            sections=sections,
-            duration=duration,
-        )
-
-    def on_finished(self, uptime: float, exitstatus: int) -> None:
-        self.finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        say(f"the tests end {uptime:.0f} s after power on, with status {exitstatus}")
-
-
 def test_machine(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
     """The machine boots, runs all that is selected, and is off again in time."""
     selection = shlex.split(os.environ.get("OCIRUN_TEST_VM_SELECT", ""))
     selection = selection or [*SELECTION, *(f"--deselect={test}" for test in SLOW)]
-    guest = Guest(request.node)
+    guest = Relay(request.node, "vm", say, str(INSIDE / "source"))
     with capsys.disabled():
         print()
         built = image()

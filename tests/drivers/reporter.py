@@ -1,16 +1,17 @@
-"""The plugin of the pytest inside the machine: everything that happens, as JSON lines to the host."""
+"""A plugin of pytest: everything that happens, as JSON lines into the file that OCIRUN_TEST_REPORT names.
+
+For a pytest that another one has started elsewhere: see relay.py.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import IO
 
 import pytest
-
-# The only port of the only controller.
-PORT = Path("/dev/vport0p1")
 
 
 class Reporter:
@@ -54,6 +55,6 @@ class Reporter:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    reporter = Reporter(PORT.open("w"))
+    reporter = Reporter(Path(os.environ["OCIRUN_TEST_REPORT"]).open("w"))  # noqa: SIM115 - until the end
     reporter.say("begun")
-    config.pluginmanager.register(reporter, "reporter")
+    config.pluginmanager.register(reporter, "ocirun-reporter")
