@@ -6,9 +6,8 @@
 
 Nothing is written twice: work that waits is the generator that ocirun/process/wait.py drives with poll(2), driven here
 by the running event loop (asyncio's, uvloop's), which watches pidfds and pipes. No threads. Who is cancelled ends what
-it waited for: run() its container, ``Container.run`` its process. What does not wait for a program (create, start,
-exec, kill, delete) is done at once, in some milliseconds of the event loop's time; and in as much as the hooks of the
-configuration take, if there are any.
+it waited for: run() and create() their container, ``Container.run`` and exec() their process. What takes no longer than
+some system calls (start, kill, delete, pause ...) is done at once, and so are the hooks of a configuration, if any.
 """
 
 from __future__ import annotations
@@ -97,8 +96,11 @@ def _driven(work: Callable[P, Waiting[T]]) -> Callable[P, Coroutine[Any, Any, T]
     return _named(call, work)
 
 
+_NAMES = {"running": "run", "waiting": "wait", "creating": "create", "executing": "exec"}
+
+
 def _named(call: Callable[P, T], after: Any) -> Callable[P, T]:
-    call.__name__ = after.__name__.replace("running", "run").replace("waiting", "wait")
+    call.__name__ = _NAMES.get(after.__name__, after.__name__)
     call.__doc__ = after.__doc__
     call.__wrapped__ = after  # type: ignore[attr-defined]  # for inspect.signature()
     return call
@@ -132,14 +134,14 @@ def _waits(work: Callable[Concatenate[S, P], Waiting[T]]) -> Callable[Concatenat
 
 
 def _makes(
-    act: Callable[Concatenate[S, P], T], wrap: Callable[[T], W]
+    work: Callable[Concatenate[S, P], Waiting[T]], wrap: Callable[[T], W]
 ) -> Callable[Concatenate[_Of[S], P], Coroutine[Any, Any, W]]:
-    """The asynchronous method of one that makes something that has an asynchronous half."""
+    """The asynchronous method of work that makes something that has an asynchronous half."""
 
     async def call(self: _Of[S], /, *args: P.args, **kwargs: P.kwargs) -> W:
-        return wrap(act(self.sync, *args, **kwargs))
+        return wrap(await drive(work(self.sync, *args, **kwargs)))
 
-    return _named(call, act)
+    return _named(call, work)
 
 
 class Process(_Of[process_.Process]):
@@ -213,7 +215,7 @@ class Container(_Of[api.Container]):
     run = _waits(api.Container.running)
     delete = _acts(api.Container.delete)
 
-    exec = _makes(api.Container.exec, Process)
+    exec = _makes(api.Container.executing, Process)
 
     async def events(self, interval: float = 5.0) -> AsyncIterator[dict[str, object]]:
         """As ocirun.Container.events."""
@@ -253,8 +255,12 @@ class Runtime(_Of[api.Runtime]):
         self.sync = api.Runtime(root)
         self.root = self.sync.root
 
-    create = _makes(api.Runtime.create, Container)
-    get = _makes(api.Runtime.get, Container)
+    create = _makes(api.Runtime.creating, Container)
+
+    async def get(self, id: str) -> Container:
+        """As ocirun.Runtime.get."""
+        return Container(self.sync.get(id))
+
 
     run = _waits(api.Runtime.running)
 

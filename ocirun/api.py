@@ -12,7 +12,7 @@ import posix
 from .errors import HostError, UsageError
 from .process.process import Process
 from .process.streams import DEVNULL, PIPE
-from .process.wait import blocking, deadline
+from .process.wait import blocking, deadline, readable
 from .record import Record
 
 TYPE_CHECKING = False
@@ -162,7 +162,7 @@ class Container:
 
         return events(self.root, self.id, interval)
 
-    def exec(
+    def executing(
         self,
         args: Iterable[str],
         *,
@@ -184,7 +184,7 @@ class Container:
         apparmor_profile: str = "",
         selinux_label: str = "",
         warn: Callable[[Error], None] | None = None,
-    ) -> Process:
+    ) -> Waiting[Process]:
         """Run one more program in the container, with what its own process has unless an argument says otherwise.
 
         Returns when it has been executed; as subprocess.Popen, which has the names of the streams.
@@ -221,9 +221,12 @@ class Container:
                 console_socket=console_socket, pid_file=pid_file, preserve_fds=preserve_fds, stdio=ends.stdio
             )
             execution = Execution(self.root, self.id, command, request, ignore_paused, warn)
-            return ends.process(execution.begin(ends.passed_socket(), ends.receive))
+            yield from readable(execution.beginning(ends.passed_socket(), lambda: ends.take(execution.pid)))
+            return ends.process
         finally:
             ends.close()
+
+    exec = blocking(executing)
 
     def running(
         self,
@@ -272,7 +275,7 @@ class Container:
         try:
             cgroup = containers.load(self.root, self.id).cgroup
             before = deaths.count(cgroup)
-            process = self.exec(
+            process = yield from self.executing(
                 words, stdio=capture.streams.stdio, cwd=cwd, env=env, user=user, ignore_paused=ignore_paused
             )
             capture.streams.passed()
@@ -336,7 +339,7 @@ class Runtime:
             raise UsageError(f"expected an absolute path other than / as root, found {root!r}")
         self.root = root
 
-    def create(
+    def creating(
         self,
         id: str,
         bundle: str | Spec,
@@ -353,7 +356,7 @@ class Runtime:
         no_pivot: bool = False,
         new_keyring: bool = True,
         warn: Callable[[Error], None] | None = None,
-    ) -> Container:
+    ) -> Waiting[Container]:
         """Create a container, whose program then waits for ``start``.
 
         :param bundle: the directory of config.json; or a Spec, with an absolute root.path, and no bundle is needed
@@ -369,7 +372,7 @@ class Runtime:
         :raises OperationError: an operation failed, the container is undone
         :raises HookError: a hook failed, the container is undone
         """
-        from .lifecycle.create import Request, create
+        from .lifecycle.create import Request, creating
 
         given = _given(bundle, bool(terminal))
         ends = _Ends(stdin, stdout, stderr, stdio, terminal)
@@ -383,15 +386,17 @@ class Runtime:
                 no_pivot=no_pivot,
                 new_keyring=new_keyring,
             )
-            pid = create(self.root, id, given, request, warn, ends.passed_socket())
+            pid = yield from readable(creating(self.root, id, given, request, warn, ends.passed_socket()))
             try:
-                ends.receive()
+                ends.take(pid)
             except BaseException:
                 Container(self.root, id, Process(pid)).delete(force=True)
                 raise
-            return Container(self.root, id, ends.process(pid))
+            return Container(self.root, id, ends.process)
         finally:
             ends.close()
+
+    create = blocking(creating)
 
     def running(
         self,
@@ -411,7 +416,7 @@ class Runtime:
         :param warn: as for ``create`` and ``Container.delete``
         :raises Error: as ``create`` and ``start``
         """
-        container = self.create(
+        container = yield from self.creating(
             id,
             bundle,
             stdio=stdio,
@@ -515,7 +520,9 @@ class Plan(Record):
 
 
 class _Ends:
-    """The streams or the terminal of a process to be, from before it is there."""
+    """The streams or the terminal of a process to be, from before it is there. ``process`` is it, with our ends."""
+
+    process: Process
 
     def __init__(
         self,
@@ -540,21 +547,18 @@ class _Ends:
         """What the terminal is to be sent on, to be closed by who sends it; -1 without one."""
         return self._line.pass_on() if self._size else -1
 
-    def receive(self) -> None:
-        """Take the terminal that was sent.
+    def take(self, pid: int) -> None:
+        """The process is there, and has not begun: take its terminal, and hold it.
 
-        :raises HostError: none was
+        :raises HostError: no terminal was sent
         """
         if self._size:
             self._terminal = self._line.receive(self._size)
-
-    def process(self, pid: int) -> Process:
-        """The process, with our ends."""
         streams, terminal = self._streams, self._terminal
         if streams:
             streams.passed()
         self._streams = self._terminal = None
-        return Process(pid, None, streams, terminal)
+        self.process = Process(pid, None, streams, terminal)
 
     def close(self) -> None:
         """What nobody has taken."""

@@ -16,7 +16,7 @@ from . import program, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..plan.cgroup import CgroupDir
     from ..plan.draft import Plan
@@ -107,7 +107,12 @@ class Launch:
             posix.close(source)
 
     def run(self, on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> None:
-        """Go on until the init says READY.
+        """running(), and wait meanwhile."""
+        for _ in self.running(on_pid, on_mounts):
+            pass
+
+    def running(self, on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> Iterator[int]:
+        """Go on until the init says READY. Yields a descriptor wherever it is going to wait until that can be read.
 
         :param on_pid: called when PID 1 exists and has done nothing yet
         :param on_mounts: called when all mounts are attached and pivot_root has not happened
@@ -118,6 +123,7 @@ class Launch:
         assert sock is not None
         try:
             while True:
+                yield sock.fileno()
                 kind, arg = wire.receive(sock)
                 if kind == wire.MAPS:
                     steps.reach(f"{self.verb}.maps")
@@ -159,7 +165,13 @@ class Launch:
             self._devices.move()
 
     def release(self, wait_for_exec: bool) -> None:
-        """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for.
+        """releasing(), and wait meanwhile."""
+        for _ in self.releasing(wait_for_exec):
+            pass
+
+    def releasing(self, wait_for_exec: bool) -> Iterator[int]:
+        """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for. Yields as
+        running() does.
 
         :raises OperationError: the exec failed
         :raises Error: it died
@@ -169,6 +181,7 @@ class Launch:
         try:
             wire.acknowledge(sock)
             if wait_for_exec:
+                yield sock.fileno()
                 wire.receive_end(sock)
         except wire.Failure as failure:
             raise self._operation_error(failure) from None

@@ -23,7 +23,7 @@ from .kill import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ..errors import Problem
     from ..plan.cgroup import CgroupDir, Placement
@@ -69,7 +69,25 @@ def create(
     warn: Callable[[Error], None] | None = None,
     console_socket: int = -1,
 ) -> int:
-    """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`.
+    """creating(), and wait meanwhile."""
+    work = creating(root, id, bundle, request, warn, console_socket)
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        return int(end.value)
+
+
+def creating(
+    root: str,
+    id: str,
+    bundle: str | Configuration,
+    request: Request = PLAIN,
+    warn: Callable[[Error], None] | None = None,
+    console_socket: int = -1,
+) -> Generator[int, None, int]:
+    """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`. Yields a
+    descriptor wherever it is going to wait until that can be read.
 
     :param console_socket: an open socket that gets the terminal, instead of the request's; closed here
     :param warn: called for what config.json has that is hardly meant, and for poststop hooks that fail
@@ -85,13 +103,13 @@ def create(
         check_terminal(creation.spec.process.terminal, socket < 0, request.console_socket)
         if socket < 0:
             socket = connected(request)
-        creation.make(socket, wait=True)
+        yield from creation.making(socket, wait=True)
     finally:
         if socket >= 0:
             posix.close(socket)
     try:
         steps.reach("create.release")
-        creation.launch.release(wait_for_exec=False)
+        yield from creation.launch.releasing(wait_for_exec=False)
         steps.reach("create.pid-file")
         announce(creation.launch.pid, request, "standard")
     except BaseException:
@@ -150,8 +168,8 @@ class Creation:
             refused.check(error.path, read_bytes(f"{self.bundle}/config.json", error.path), error.problems)
             raise
 
-    def make(self, console_socket: int, wait: bool) -> None:
-        """All of it, up to a PID 1 that is ready and has to be released; undone where it fails.
+    def making(self, console_socket: int, wait: bool) -> Iterator[int]:
+        """All of it, up to a PID 1 that is ready and has to be released; undone where it fails. Yields as creating().
 
         :param console_socket: an open socket that gets the terminal, -1 without one
         :param wait: PID 1 is to wait for `start`
@@ -169,12 +187,14 @@ class Creation:
         steps.reach("create.claim")
         self._lock = containers.claim(self.root, self.id)
         try:
-            self._make(plan, placement.directories, console_socket, wait)
+            yield from self._make(plan, placement.directories, console_socket, wait)
         except BaseException:
             self.undo()
             raise
 
-    def _make(self, plan: Plan, directories: tuple[CgroupDir, ...], console_socket: int, wait: bool) -> None:
+    def _make(
+        self, plan: Plan, directories: tuple[CgroupDir, ...], console_socket: int, wait: bool
+    ) -> Iterator[int]:
         self.entry = _entry(self.id, self.bundle, self.spec, directories)
         steps.reach("create.state")
         containers.save(self.root, self.entry)
@@ -193,7 +213,7 @@ class Creation:
         finally:
             if wait:
                 posix.close(descriptors["fifo"])
-        launch.run(self._note_pid, self._run_hooks)
+        yield from launch.running(self._note_pid, self._run_hooks)
         steps.reach("create.created")
         self.entry = replace(self.entry, creating=False, late=_late(plan))
         containers.update(self.root, self.entry)

@@ -21,7 +21,7 @@ from .status import PAUSED, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import Any
 
     from ..errors import Error
@@ -74,7 +74,9 @@ def exec_(
 
 
 class Execution:
-    """One process on its way into a container."""
+    """One process on its way into a container. ``pid`` is there as soon as it is."""
+
+    pid: int
 
     def __init__(
         self,
@@ -125,7 +127,18 @@ class Execution:
             tell(self._warn, "process", of_process(self.process))
 
     def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:
-        """Let the program run. Returns its pid, a child of this process.
+        """beginning(), and wait meanwhile."""
+        work = self.beginning(console_socket, before_exec)
+        try:
+            while True:
+                next(work)
+        except StopIteration as end:
+            return int(end.value)
+
+    def beginning(
+        self, console_socket: int = -1, before_exec: Callable[[], None] | None = None
+    ) -> Generator[int, None, int]:
+        """Let the program run. Returns its pid, a child of this process. Yields as Launch.running() does.
 
         :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any
         :param before_exec: called when the terminal has been sent and nothing has been written to it
@@ -134,12 +147,14 @@ class Execution:
         if self.request.console_socket:
             console_socket = connected(self.request)
         try:
-            return self._begin({"console": console_socket}, before_exec)
+            return (yield from self._begin({"console": console_socket}, before_exec))
         finally:
             if console_socket >= 0:
                 posix.close(console_socket)
 
-    def _begin(self, descriptors: dict[str, int], before_exec: Callable[[], None] | None) -> int:
+    def _begin(
+        self, descriptors: dict[str, int], before_exec: Callable[[], None] | None
+    ) -> Generator[int, None, int]:
         directories = sub_cgroups(self.entry.cgroup, self.request.sub_cgroups)
         descriptors["pidfd"] = pidfd = _pidfd(self.entry)
         try:
@@ -162,11 +177,12 @@ class Execution:
         finally:
             posix.close(pidfd)
         try:
-            launch.run(lambda pid: steps.reach("exec.pid"), lambda: None)
+            yield from launch.running(lambda pid: steps.reach("exec.pid"), lambda: None)
+            self.pid = launch.pid
             if before_exec:
                 before_exec()
             steps.reach("exec.release")
-            launch.release(wait_for_exec=True)
+            yield from launch.releasing(wait_for_exec=True)
             steps.reach("exec.pid-file")
             announce(launch.pid, self.request, "setns")
         except BaseException:

@@ -84,6 +84,25 @@ def blocking(work: Callable[P, Waiting[T]]) -> Callable[P, T]:
     return call
 
 
+def readable(work: Generator[int, None, T], until: float | None = None) -> Waiting[T]:
+    """Work that yields a descriptor wherever it is going to wait until that can be read.
+
+    :param until: time.monotonic()
+    :raises TimeoutError: that has come; the work is undone
+    """
+    try:
+        while True:
+            fd = next(work)
+            yield Wait((fd,), (), until)
+            if until is not None and time.monotonic() >= until:
+                raise TimeoutError("out of time")
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    finally:
+        work.close()
+
+
 def deadline(timeout: float | None) -> float | None:
     """The time.monotonic() of then.
 

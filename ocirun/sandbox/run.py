@@ -14,7 +14,7 @@ from ..process.process import Process
 from ..process.result import Result, Usage, why
 from ..process.size import in_bytes
 from ..process.streams import DEVNULL, PIPE
-from ..process.wait import blocking, deadline
+from ..process.wait import blocking, deadline, readable
 from . import rootfs as roots
 from .compose import compose
 from .limits import NAMES, Limits
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .mount import Mount
 
 _SCRATCH = "@sandbox"  # below the root directory; no container can have that id
+_ENOENT = 2
 _RESOURCES = "/linux/resources/"
 _DEFAULT: dict[str, Any] = profile()
 
@@ -122,11 +123,24 @@ def running(
                 capabilities=capabilities, seccomp=_DEFAULT if seccomp == "default" else seccomp,
                 new_privileges=new_privileges, hostname=hostname,
             )  # fmt: skip
+            program = _Program(where, id, spec, capture.streams.stdio)
             try:
-                program = _Program(where, id, spec, capture.streams.stdio)
+                yield from program.start(until)
                 break
             except OperationError as error:
                 left_out.add(_limit_not_granted(error, limits))
+            except TimeoutError:
+                result = Result(
+                    args=words,
+                    exit_code=None,
+                    signal=9,
+                    reason="timeout",
+                    stdout=capture.output(1),
+                    stderr=capture.output(2),
+                    usage=Usage(wall=time.monotonic() - begun),
+                    without=tuple(sorted(left_out)),
+                )
+                return result.check() if check else result
         result = yield from program.finish(words, capture, begun, until, tuple(sorted(left_out)))
     finally:
         capture.streams.passed()
@@ -144,14 +158,24 @@ class _Program:
     """One that runs in its container."""
 
     def __init__(self, root: str, id: str, spec: Spec, stdio: tuple[int, int, int]) -> None:
-        """Create the container, and let the program run."""
+        """Changes nothing.
+
+        :raises ConfigError: the configuration is invalid
+        """
         from ..lifecycle.create import Configuration, Creation, Request
-        from ..lifecycle.run import start
 
         self._root, self._id = root, id
         configuration = Configuration(spec=spec.model, config=spec.to_json(None).encode("utf-8", "surrogateescape"))
         self._creation = Creation(root, id, configuration, Request(stdio=stdio))
-        start(self._creation, before_exec=self._hold)
+
+    def start(self, until: float | None) -> Waiting[None]:
+        """Create the container, and let the program run.
+
+        :raises TimeoutError: there is no time left; nothing is, of the container
+        """
+        from ..lifecycle.run import starting
+
+        yield from readable(starting(self._creation, before_exec=self._hold), until)
 
     def _hold(self) -> None:
         """While it cannot have ended yet, not even for a program that ignores its children."""
@@ -202,19 +226,22 @@ class _Program:
 
 
 def _limit_not_granted(error: OperationError, limits: Limits) -> str:
-    """The limit that an ordinary user may not set, which is then done without where that is allowed.
+    """The limit that cannot be set here, which is then done without where that is allowed.
 
     :raises HostError: it is not allowed
     :raises OperationError: it is something else
     """
     key = error.pointer.removeprefix(_RESOURCES).partition("/")[0]
-    if posix.geteuid() == 0 or not error.pointer.startswith(_RESOURCES) or key not in NAMES:
+    euid = posix.geteuid()
+    if not error.pointer.startswith(_RESOURCES) or key not in NAMES or (euid == 0 and error.errno not in (0, _ENOENT)):
         raise error
     if not limits.required:
         return NAMES[key]
+    who, hint = "this machine", "Limits(required=False) does without"
+    if euid:
+        who, hint = "this user", f"systemd-run --user --scope -p Delegate=yes gives one; {hint}"
     raise HostError(
-        f"limit {NAMES[key]}: this user has no cgroup with the controller {key} to set it in: {error.reason}",
-        "systemd-run --user --scope -p Delegate=yes gives one; Limits(required=False) does without",
+        f"limit {NAMES[key]}: {who} has no cgroup with the controller {key} to set it in: {error.reason}", hint
     ) from None
 
 

@@ -145,7 +145,7 @@ def test_it_has_all_that_the_other_has() -> None:
     for name in ("Container", "Runtime", "Process"):
         blocking, asynchronous = getattr(ocirun, name), getattr(aio, name)
         public = {one for one in dir(blocking) if not one.startswith("_")}
-        public -= {"waiting", "running"}  # what both are made of
+        public -= {"waiting", "running", "creating", "executing"}  # what both are made of
         public -= {"streams", "poll", "close", "descriptor"} if name == "Process" else set()
         assert public <= set(dir(asynchronous)) | {"streams"}, public - set(dir(asynchronous))
         for one in public - {"pid", "code", "events", "terminal"}:
@@ -173,3 +173,35 @@ def test_with_limits_and_a_root(root: str, scratch: Path, probe: Path) -> None:
         assert [result.exit_code for result in await asyncio.gather(*jobs)] == [*range(10)]
 
     asyncio.run(main())
+
+
+def test_creation_does_not_block_the_loop(root: str, bundle: Workshop) -> None:
+    """Others run while an init gets ready; and who is cancelled then leaves nothing."""
+    id, spec = spec_of(bundle, "pause")
+    spec = spec.set("/hooks/createContainer", [{"path": "/bin/sleep", "args": ["sleep", "1.5"]}])
+    before = set(os.listdir("/proc/self/fd"))
+
+    async def main() -> None:
+        runtime = aio.Runtime(root)
+        for _ in range(2):
+            begun = time.monotonic()
+            task = asyncio.create_task(runtime.create(id, spec))
+            await asyncio.sleep(0.5)
+            assert time.monotonic() - begun < 1.3, "the loop goes on"
+            assert [state.status for state in await runtime.list()] == ["creating"]
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await runtime.list() == []
+        async with await runtime.create(id, spec):
+            assert [state.status for state in await runtime.list()] == ["created"]
+
+    asyncio.run(main())
+    gone = set(os.listdir("/proc/self/fd")) - before
+    assert len(gone) <= 1, gone  # the event loop's own policy may keep one
+
+
+def test_time_that_is_over_while_it_is_created(root: str, scratch: Path) -> None:
+    """What holds a container up counts: here a file system that does not answer is not at hand, so no time at all."""
+    results = [ocirun.run(["sleep", "9"], timeout=timeout, root=root) for timeout in (0.0001, 0.003)]
+    assert {result.reason for result in results} == {"timeout"}
