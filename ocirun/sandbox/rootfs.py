@@ -60,15 +60,10 @@ class Rootfs(Record):
         """
         return cls(kind="overlay", path=_absolute(path), size=in_bytes(size, "size"))
 
-    @property
-    def needs_scratch(self) -> bool:
-        """Whether it needs a directory to be made up in."""
-        return self.kind != "directory"
-
     def prepare(self, scratch: str, network: bool) -> tuple[str, Mounts]:
         """Make up a root. Returns its path and what is to be mounted in it first.
 
-        :param scratch: an empty directory, for this program alone
+        :param scratch: a path for a directory, for this program alone
         :param network: it is to have what resolves names
         :raises UsageError: no such directory
         :raises HostError: it cannot be made
@@ -77,6 +72,7 @@ class Rootfs(Record):
             _check(self.path)
             return self.path, []
         try:
+            _mkdir(scratch)
             return scratch, _host(scratch, network) if self.kind == "host" else self._overlay(scratch)
         except OSError as error:
             raise HostError(f"make a root directory in {scratch}: {reason_of(error.errno or 0)}") from None
@@ -186,17 +182,3 @@ def _write(path: str, data: bytes, mode: int) -> None:
             data = data[posix.write(fd, data) :]
     finally:
         posix.close(fd)
-
-
-def remove(scratch: str) -> None:
-    """Remove what prepare() has made: nobody else could write into it."""
-    try:
-        entries = list(posix.scandir(scratch))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            remove(entry.path)
-        else:
-            posix.unlink(entry.path)
-    posix.rmdir(scratch)

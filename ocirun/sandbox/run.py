@@ -15,11 +15,11 @@ from ..process.result import Result, Usage, why
 from ..process.size import in_bytes
 from ..process.streams import DEVNULL, PIPE
 from ..process.wait import blocking, deadline, readable
-from . import rootfs as roots
 from .compose import compose
 from .limits import NAMES, Limits
 from .profile import profile
 from .rootfs import Rootfs
+from .scratch import Scratch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ..spec.document import Spec
     from .mount import Mount
 
-_SCRATCH = "@sandbox"  # below the root directory; no container can have that id
 _ENOENT = 2
 _RESOURCES = "/linux/resources/"
 _DEFAULT: dict[str, Any] = profile()
@@ -108,13 +107,12 @@ def running(
     size = in_bytes(tmp_size, "tmp_size")
     where = root or default_root()
     id = f"run-{posix.getpid()}-{posix.urandom(8).hex()}"
-    scratch = f"{where}/{_SCRATCH}/{id}"
     left_out: set[str] = set()
     capture = Capture(input, stdin, stdout, stderr, text, encoding, errors, max_output)
+    scratch = None
     try:
-        if rootfs.needs_scratch:
-            _make(where, scratch)
-        path, first = rootfs.prepare(scratch, network)
+        scratch = Scratch(where, id)
+        path, first = rootfs.prepare(scratch.path, network)
         mounts = tuple(mounts)
         while True:
             spec = compose(
@@ -145,8 +143,8 @@ def running(
     finally:
         capture.streams.passed()
         capture.streams.close()
-        if rootfs.needs_scratch:
-            roots.remove(scratch)
+        if scratch:
+            scratch.remove()
     return result.check() if check else result
 
 
@@ -243,22 +241,3 @@ def _limit_not_granted(error: OperationError, limits: Limits) -> str:
     raise HostError(
         f"limit {NAMES[key]}: {who} has no cgroup with the controller {key} to set it in: {error.reason}", hint
     ) from None
-
-
-def _make(root: str, scratch: str) -> None:
-    from ..errors import reason_of
-    from ..store.containers import make_root
-
-    for _ in range(2):
-        try:
-            posix.mkdir(scratch, 0o755)
-            posix.chmod(scratch, 0o755)  # whatever the umask
-            return
-        except FileNotFoundError:
-            make_root(root)
-            try:
-                posix.mkdir(f"{root}/{_SCRATCH}", 0o711)
-            except FileExistsError:
-                pass
-        except OSError as error:
-            raise HostError(f"make {scratch}: {reason_of(error.errno or 0)}") from None

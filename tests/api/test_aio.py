@@ -158,6 +158,7 @@ def test_it_has_all_that_the_other_has() -> None:
     assert inspect.signature(aio.run).parameters == inspect.signature(ocirun.run).parameters
 
 
+@pytest.mark.controllers
 def test_with_limits_and_a_root(root: str, scratch: Path, probe: Path) -> None:
     system = scratch / "system"
     system.mkdir()

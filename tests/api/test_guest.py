@@ -177,3 +177,23 @@ def test_signals_are_left_alone(leftovers: harness.Leftovers, scratch: Path) -> 
     assert result.stdout.count("drwxr-xr-x") == 2 and result.stdout.endswith("0022\n")
     assert {number: signal.getsignal(number) for number in signal.valid_signals()} == before
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask and os.getcwd() == directory
+
+
+def test_what_a_killed_program_leaves_is_swept(leftovers: harness.Leftovers, scratch: Path) -> None:
+    """By the first run of the next one; those of others who are alive stay."""
+    root = str(scratch / "root")
+    code = "import sys, ocirun; ocirun.run(['sh', '-c', sys.argv[2]], root=sys.argv[1], stdout=None)"
+    words = [sys.executable, "-P", "-c", code, root, "echo up; exec sleep 4325"]
+    environment = os.environ | {"PYTHONPATH": str(harness.PACKAGES)}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        killed.stdout.readline()
+        program(code, root, "exit 0")
+        assert len(ocirun.Runtime(root).list()) == 1, "it is alive"
+        killed.kill()
+    [left] = ocirun.Runtime(root).list()
+    assert left.status == "running"
+    program(code, root, "exit 0")
+    assert ocirun.Runtime(root).list() == []
+    assert not list((scratch / "root" / "@sandbox").iterdir())
+    assert b"4325" not in subprocess.run(["ps", "ax", "-o", "args"], capture_output=True, check=True).stdout

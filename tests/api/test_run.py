@@ -115,6 +115,7 @@ def test_signal(run: partial[ocirun.Result]) -> None:
     assert run(["sh", "-c", "exit 137"]).reason == "exited"
 
 
+@pytest.mark.controllers
 def test_memory(run: partial[ocirun.Result]) -> None:
     code = "x = bytearray(1 << 28)"
     result = run([PYTHON, "-c", code], limits=Limits(memory="48M"))
@@ -131,6 +132,7 @@ def test_memory(run: partial[ocirun.Result]) -> None:
     assert (enough.usage.memory or 0) > 1 << 28
 
 
+@pytest.mark.controllers
 def test_pids(run: partial[ocirun.Result]) -> None:
     code = "import os, time\nfor _ in range(20):\n  if not os.fork(): time.sleep(100)"
     result = run([PYTHON, "-c", code], limits=Limits(pids=8))
@@ -138,6 +140,7 @@ def test_pids(run: partial[ocirun.Result]) -> None:
     assert result.limits and "pids" in result.limits[0]
 
 
+@pytest.mark.controllers
 def test_cpus(run: partial[ocirun.Result]) -> None:
     code = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: pass"
     result = run([PYTHON, "-c", code], limits=Limits(cpus=0.2))
