@@ -23,6 +23,7 @@ from .sandbox.run import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from os import PathLike
     from types import TracebackType
 
     from .api import Plan
@@ -268,6 +269,6 @@ class Runtime(_Of[api.Runtime]):
         """As ocirun.Runtime.list."""
         return self.sync.list()
 
-    async def plan(self, bundle: str | Spec) -> Plan:
+    async def plan(self, bundle: str | PathLike[str] | Spec) -> Plan:
         """As ocirun.Runtime.plan."""
         return self.sync.plan(bundle)

@@ -18,6 +18,7 @@ from .record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from os import PathLike
     from types import TracebackType
 
     from .errors import Error, Problem
@@ -164,7 +165,7 @@ class Container:
 
     def executing(
         self,
-        args: Iterable[str],
+        args: Iterable[str | PathLike[str]],
         *,
         stdin: Stream = None,
         stdout: Stream = None,
@@ -204,7 +205,7 @@ class Container:
         from .lifecycle.exec import Command, Execution
 
         command = Command(
-            args=_strings(args),
+            args=strings(args),
             cwd=cwd,
             env=tuple(f"{key}={value}" for key, value in (env or {}).items()),
             user=user,
@@ -230,7 +231,7 @@ class Container:
 
     def running(
         self,
-        args: Iterable[str],
+        args: Iterable[str | PathLike[str]],
         *,
         input: bytes | str | None = None,
         stdin: Stream = DEVNULL,
@@ -270,7 +271,7 @@ class Container:
 
         begun = time.monotonic()
         until = deadline(timeout)
-        words = _strings(args)
+        words = strings(args)
         capture = Capture(input, stdin, stdout, stderr, text, encoding, errors, max_output)
         try:
             cgroup = containers.load(self.root, self.id).cgroup
@@ -342,7 +343,7 @@ class Runtime:
     def creating(
         self,
         id: str,
-        bundle: str | Spec,
+        bundle: str | PathLike[str] | Spec,
         *,
         stdin: Stream = None,
         stdout: Stream = None,
@@ -401,7 +402,7 @@ class Runtime:
     def running(
         self,
         id: str,
-        bundle: str | Spec,
+        bundle: str | PathLike[str] | Spec,
         *,
         stdio: tuple[int, int, int] = (0, 1, 2),
         preserve_fds: int = 0,
@@ -433,7 +434,7 @@ class Runtime:
 
     run = blocking(running)
 
-    def plan(self, bundle: str | Spec) -> Plan:
+    def plan(self, bundle: str | PathLike[str] | Spec) -> Plan:
         """What ``create`` would do on this host, as a value; nothing is done, and no root needed.
 
         :raises ConfigError: the configuration is invalid, or asks for what cannot be done
@@ -571,12 +572,12 @@ class _Ends:
             self._streams.close()
 
 
-def _given(bundle: str | Spec, terminal: bool) -> str | Configuration:
+def _given(bundle: str | PathLike[str] | Spec, terminal: bool) -> str | Configuration:
     """What create takes."""
-    if hasattr(bundle, "__fspath__"):
-        bundle = str(posix.fspath(bundle))
     if isinstance(bundle, str):
         return bundle
+    if hasattr(bundle, "__fspath__"):
+        return _path(bundle)
     from .lifecycle.create import Configuration
     from .spec.document import Spec
 
@@ -590,7 +591,18 @@ def _given(bundle: str | Spec, terminal: bool) -> str | Configuration:
     return Configuration(spec=spec, config=bundle.to_json(None).encode("utf-8", "surrogateescape"))
 
 
-def _strings(args: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(args, str):
+def strings(args: Iterable[str | PathLike[str]]) -> tuple[str, ...]:
+    """The arguments of a program.
+
+    :raises UsageError: they are one string, or one of them is none
+    """
+    if isinstance(args, str | bytes):
         raise UsageError(f"expected a sequence of arguments, found the string {args!r}")
-    return tuple(args)
+    return tuple([arg if isinstance(arg, str) else _path(arg) for arg in args])
+
+
+def _path(arg: object) -> str:
+    path = posix.fspath(arg) if hasattr(arg, "__fspath__") else None
+    if not isinstance(path, str):
+        raise UsageError(f"expected strings as arguments, found {arg!r}")
+    return path

@@ -43,11 +43,11 @@ def compose(
     mounts: Iterable[Mount],
     tmp_size: int,
     capabilities: Iterable[str],
-    seccomp: Mapping[str, object] | None,
+    seccomp: dict[str, Any] | None,
     new_privileges: bool,
     hostname: str,
 ) -> Spec:
-    """The configuration.
+    """The configuration. Nothing of it is copied.
 
     :param root: the path that ``rootfs`` was made up at, and ``first`` what is mounted there
     :param without: limits that are done without
@@ -83,7 +83,7 @@ def compose(
     }
     if seccomp is not None:
         tree["linux"]["seccomp"] = seccomp  # type: ignore[index]
-    return Spec(tree)
+    return Spec.adopted(tree)
 
 
 def _namespaces(network: bool) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import time
 
-from ..api import default_root
+from ..api import default_root, strings
 from ..cgroup import deaths
 from ..cgroup.usage import used
 from ..errors import HostError, OperationError, StateError, UsageError
@@ -15,6 +15,7 @@ from ..process.result import Result, Usage, why
 from ..process.size import in_bytes
 from ..process.streams import DEVNULL, PIPE
 from ..process.wait import blocking, deadline, readable
+from ..spec.document import Spec
 from .compose import compose
 from .limits import NAMES, Limits
 from .profile import profile
@@ -24,12 +25,12 @@ from .scratch import Scratch
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from os import PathLike
     from typing import Any, Literal
 
     from ..process.capture import Sink
     from ..process.streams import Stream
     from ..process.wait import Waiting
-    from ..spec.document import Spec
     from .mount import Mount
 
 _ENOENT = 2
@@ -38,7 +39,7 @@ _DEFAULT: dict[str, Any] = profile()
 
 
 def running(
-    args: Iterable[str],
+    args: Iterable[str | PathLike[str]],
     *,
     rootfs: Rootfs | None = None,
     input: bytes | str | None = None,
@@ -97,13 +98,12 @@ def running(
     """
     begun = time.monotonic()
     until = deadline(timeout)
-    if isinstance(args, str):
-        raise UsageError(f"expected a sequence of arguments, found the string {args!r}")
-    words = tuple(args)
+    words = strings(args)
     if not words:
         raise UsageError("expected a program to run, found no arguments")
     rootfs = rootfs or Rootfs.host()
     limits = limits or Limits()
+    filter = _DEFAULT if seccomp == "default" else Spec(seccomp).to_dict() if seccomp is not None else None
     size = in_bytes(tmp_size, "tmp_size")
     where = root or default_root()
     id = f"run-{posix.getpid()}-{posix.urandom(8).hex()}"
@@ -118,8 +118,7 @@ def running(
             spec = compose(
                 words, rootfs=rootfs, root=path, first=first, limits=limits, without=frozenset(left_out),
                 env=env or {}, cwd=cwd, user=user, network=network, mounts=mounts, tmp_size=size,
-                capabilities=capabilities, seccomp=_DEFAULT if seccomp == "default" else seccomp,
-                new_privileges=new_privileges, hostname=hostname,
+                capabilities=capabilities, seccomp=filter, new_privileges=new_privileges, hostname=hostname,
             )  # fmt: skip
             program = _Program(where, id, spec, capture.streams.stdio)
             try:

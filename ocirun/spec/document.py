@@ -10,15 +10,15 @@ from ..errors import ConfigError, Problem, UsageError
 from ..record import Record
 from . import model
 from .json import parse
-from .pointer import child
 from .read import in_order, read_bytes, read_tree
+from .readers import pointer_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    Tree = Any
+    from .readers import Place
 
 VERSION = "1.3.0"  # of the runtime-spec
 
@@ -53,13 +53,21 @@ class Spec:
         :param tree: config.json as json.loads() gives it; copied
         :raises ConfigError: something in it is no JSON
         """
-        self._tree: dict[str, Any] = _copy(tree, "")
+        self._tree: dict[str, Any] = _copy(tree)
         self._checked: model.Spec | None = None
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, object]) -> Spec:
         """The same as ``Spec(tree)``."""
         return cls(tree)
+
+    @classmethod
+    def adopted(cls, tree: dict[str, Any]) -> Spec:
+        """Of a tree that is JSON, and that nobody will change: without a copy."""
+        spec = cls.__new__(cls)
+        spec._tree = tree
+        spec._checked = None
+        return spec
 
     @classmethod
     def from_json(cls, data: bytes | str, name: str = _NAME) -> Spec:
@@ -71,7 +79,7 @@ class Spec:
         tree = parse(name, data.encode() if isinstance(data, str) else data)
         if type(tree) is not dict:
             raise ConfigError(name, (Problem(pointer="", expected="expected an object"),))
-        return cls(tree)
+        return cls.adopted(tree)
 
     @classmethod
     def read(cls, path: str) -> Spec:
@@ -109,7 +117,7 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """A copy of the tree, as json.loads() would give it."""
-        tree: dict[str, Any] = _copy(self._tree, "")
+        tree: dict[str, Any] = _copy(self._tree)
         return tree
 
     def to_json(self, indent: int | str | None = "\t") -> str:
@@ -125,7 +133,7 @@ class Spec:
             at = _below(at, step)
             if at is _ABSENT:
                 return default
-        return _copy(at, pointer)
+        return _copy(at)
 
     def validate(self) -> Validation:
         """All that is wrong with it, and what is hardly meant: as create, but for what depends on the host."""
@@ -177,6 +185,8 @@ class Spec:
         if not steps:
             raise UsageError("expected the JSON pointer of a property, found that of the whole document")
         tree = self.to_dict()
+        if value is not _ABSENT:
+            value = _copy(value)
         at: Any = tree
         for step in steps[:-1]:
             below = _below(at, step)
@@ -198,7 +208,7 @@ class Spec:
                 at[int(last)] = value
         else:
             raise UsageError(f"the JSON pointer {pointer} leads nowhere in this configuration")
-        return Spec(tree)
+        return Spec.adopted(tree)
 
     def replace(
         self,
@@ -253,7 +263,7 @@ class Spec:
         return Spec, (self._tree,)
 
 
-def _copy(value: Any, pointer: str) -> Any:
+def _copy(value: Any, place: Place = None) -> Any:
     """A deep copy of what JSON can say.
 
     :raises ConfigError: it is something else
@@ -262,20 +272,22 @@ def _copy(value: Any, pointer: str) -> Any:
     if kind is str or kind is int or kind is bool or value is None or kind is float:
         return value
     if kind is list or kind is tuple:
-        return [_copy(item, f"{pointer}/{index}") for index, item in enumerate(value)]
+        return [_copy(item, (place, index)) for index, item in enumerate(value)]
     if kind is dict or hasattr(value, "items"):
         copied = {}
         for key, item in value.items():
             if not isinstance(key, str):
-                problem = Problem(pointer=pointer, expected="expected strings as keys", found=repr(key))
-                raise ConfigError(_NAME, (problem,))
-            copied[str(key)] = _copy(item, child(pointer, key))
+                raise _no_json("expected strings as keys", repr(key), place)
+            copied[str(key)] = _copy(item, (place, key))
         return copied
     for base in (str, int, float):  # of classes derived from them
         if isinstance(value, base):
             return base(value)
-    found = f"a Python {kind.__name__}"
-    raise ConfigError(_NAME, (Problem(pointer=pointer, expected="expected what JSON can say", found=found),))
+    raise _no_json("expected what JSON can say", f"a Python {kind.__name__}", place)
+
+
+def _no_json(expected: str, found: str, place: Place) -> ConfigError:
+    return ConfigError(_NAME, (Problem(pointer=pointer_to(place), expected=expected, found=found),))
 
 
 def _steps(pointer: str) -> list[str]:

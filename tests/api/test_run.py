@@ -61,7 +61,7 @@ def test_output_and_exit_code(run: partial[ocirun.Result]) -> None:
     with pytest.raises(ocirun.RunError, match="exit code 3") as caught:
         run([PYTHON, "-c", "raise SystemExit(3)"], check=True)
     assert caught.value.result.exit_code == 3
-    assert run(["true"], check=True).ok
+    assert run([Path("/bin/true")], check=True).ok
 
 
 def test_streams(run: partial[ocirun.Result], scratch: Path) -> None:
@@ -253,6 +253,8 @@ def test_a_layer_that_goes_away(run: partial[ocirun.Result], system: Path) -> No
     [
         {"args": "true"},
         {"args": []},
+        {"args": ["true", 5]},
+        {"args": [b"true"]},
         {"args": ["true"], "limits": Limits(memory="much")},
         {"args": ["true"], "limits": Limits(pids=0)},
         {"args": ["true"], "limits": Limits(cpus=0)},
