@@ -36,6 +36,7 @@ int filter_action(const char *name, unsigned int data, unsigned int *action)
 		{ "SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(data) },
 		{ "SCMP_ACT_TRACE", SCMP_ACT_TRACE(data) },
 		{ "SCMP_ACT_LOG", SCMP_ACT_LOG },
+		{ "SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY },
 		{ "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW },
 	};
 	size_t i;

@@ -154,6 +154,14 @@ static int exec_hook(void *argument)
 	_exit(127);
 }
 
+/* A copy of a descriptor of another process (pidfd_getfd(2), Linux 5.6), close-on-exec. */
+int sys_take_descriptor(int process, int descriptor)
+{
+	const long fd = syscall(SYS_pidfd_getfd, process, descriptor, 0);
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
 /* Execute a hook as the leader of a process group of its own, with nothing of ours but these two files, and envp (NULL:
  * our environment). Unlike posix_spawn(3) of Python: with an environment of any kind, in another directory, and without
  * the descriptors that our caller has left open. */

@@ -20,6 +20,15 @@ import posix
 
 from .record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    Y = TypeVar("Y")
+
 
 class Problem(Record):
     """One thing wrong in an input file."""
@@ -35,7 +44,8 @@ class Problem(Record):
 
 
 class Error(Exception):
-    """Base of all errors; str() is the text for the user, on one line but for ConfigError. All can be pickled.
+    """Base of all errors; str() is the text for the user. It repeats names and words of others, of the image too, as
+    they are: who prints it escapes them. All can be pickled.
 
     Four attributes are there for every error, and empty where they have nothing to say: ``pointer``, the JSON pointer
     of the property that asked for it; ``operation``, what was tried, in words; ``errno``, the kernel's error number;
@@ -46,6 +56,10 @@ class Error(Exception):
     operation: str = ""
     errno: int = 0
     hint: str = ""
+
+    def lines(self) -> list[str]:
+        """str(), where it has several lines of our own. (A line end in one of these is somebody else's.)"""
+        return [str(self)]
 
 
 class UsageError(Error):
@@ -64,11 +78,13 @@ class ConfigError(Error):
         self.problems = problems
         self.pointer = problems[0].pointer if problems else ""
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
         if len(self.problems) == 1:
-            return f"{self.path}: {self.problems[0]}"
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
-        return f"{self.path}: {len(self.problems)} errors\n{lines}"
+            return [f"{self.path}: {self.problems[0]}"]
+        return [f"{self.path}: {len(self.problems)} errors", *(f"  {problem}" for problem in self.problems)]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
 
 class ContainerNotFound(Error):
@@ -137,3 +153,40 @@ def reason_of(errno: int) -> str:
     """The kernel's reason in words, lower case as Go and so runc print it."""
     text = posix.strerror(errno)
     return text[:1].lower() + text[1:]
+
+
+def worded(function: Callable[P, R]) -> Callable[P, R]:
+    """Have it raise HostError where a system call that belongs to no plan fails and nobody has better words: no
+    descriptor or memory is left, mostly."""
+
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except _WORDLESS as error:
+            raise _in_words(error) from error
+
+    return inner
+
+
+def worded_work(function: Callable[P, Generator[Y, None, R]]) -> Callable[P, Generator[Y, None, R]]:
+    """worded() for a generator."""
+
+    def inner(*args: P.args, **kwargs: P.kwargs) -> Generator[Y, None, R]:
+        try:
+            return (yield from function(*args, **kwargs))
+        except _WORDLESS as error:
+            raise _in_words(error) from error
+
+    return inner
+
+
+_WORDLESS = (OSError, MemoryError, ImportError)
+
+
+def _in_words(error: Exception) -> HostError:
+    if isinstance(error, OSError):
+        what = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return HostError(f"{what}{reason_of(error.errno or 0)}")
+    if isinstance(error, MemoryError):
+        return HostError("out of memory")
+    return HostError(f"load a part of the runtime: {error}")  # of an extension, which is a file like others

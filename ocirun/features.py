@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 _HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 # Those that change what the runtime does, so that no image or user may choose them (features.md). None does.
 _UNSAFE_ANNOTATIONS: tuple[str, ...] = ()
-_UNSUPPORTED_ACTIONS = ("SCMP_ACT_NOTIFY",)
-_UNSUPPORTED_FLAGS = ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",)  # of a filter that notifies
 
 
 def document(runc_version: str, version: str, spec_version: str) -> dict[str, Any]:
@@ -38,11 +36,11 @@ def document(runc_version: str, version: str, spec_version: str) -> dict[str, An
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,
-                "actions": sorted(SECCOMP_ACTIONS.difference(_UNSUPPORTED_ACTIONS)),
+                "actions": sorted(SECCOMP_ACTIONS),
                 "operators": sorted(SECCOMP_OPERATORS),
                 "archs": sorted(filter(architecture, SECCOMP_ARCHITECTURES)),
                 "knownFlags": sorted(SECCOMP_FLAGS),
-                "supportedFlags": sorted(set(SECCOMP_FLAGS).difference(_UNSUPPORTED_FLAGS)),
+                "supportedFlags": sorted(SECCOMP_FLAGS),
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

@@ -13,6 +13,7 @@ STEPS = (
     "create.pid",  # note the pid of PID 1
     "create.devices",  # move linux.netDevices
     "create.hooks",  # prestart and createRuntime
+    "create.listener",  # pass the listener of the seccomp filter to the agent
     "create.perform-ready",  # the runtime's operations on a PID 1 that has done all
     "create.created",  # last state file
     "create.release",  # let PID 1 go on to wait for start
@@ -23,6 +24,7 @@ STEPS = (
     "exec.spawn",
     "exec.maps",
     "exec.pid",
+    "exec.listener",
     "exec.perform-ready",
     "exec.release",
     "exec.pid-file",

@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The home of the first line with that uid, "/" without one (as runc); the file is the container's, and hostile. */
+/* The home of the first line with that uid, "/" without one (as runc). The file is the container's, and hostile: no more
+ * than its first MiB is read. */
 void find_home(uint32_t uid, char *home, size_t size);
 
 #endif

@@ -29,6 +29,7 @@ struct init {
 	bool alone;          /* an ordinary user's, in a user namespace that it has made: see show() */
 	bool in_cwd;         /* chdir has been there */
 	pid_t pid;           /* of PID 1, in the runtime's pid namespace; 0 in the outer stage */
+	int listener;        /* of our seccomp filter, until the runtime has it; else -1 */
 	int fifo;            /* the exec fifo once `start` has come, for the reason of a late failure; else -1 */
 	const char **pointers; /* room for the longest argv and envp of the plan, one after the other */
 	char executable[4096]; /* what find_executable found */
@@ -69,6 +70,9 @@ int tell(struct init *init, enum message_type type, int32_t arg);
 
 /* Report that the present record failed with this result of its operation: to the runtime, or into the exec fifo. */
 void tell_failure(struct init *init, int result);
+
+/* op_exec.c: whether the program's environment, of an operation that is still to come, has no HOME or an empty one. */
+bool lacks_home(const struct init *init);
 
 /* op_exec.c: look HOME up in the container's passwd. */
 void note_home(struct init *init, uint32_t uid);

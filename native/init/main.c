@@ -250,7 +250,7 @@ int main(int argc, char **argv)
 	init.base = base;
 	init.socket = base;
 	init.unprivileged = geteuid() != 0;
-	init.root = init.fifo = -1;
+	init.root = init.fifo = init.listener = -1;
 	r = run(&init, base, passed);
 	if (r < 0)
 		tell_failure(&init, r);

@@ -148,6 +148,10 @@ int op_ready(struct init *init, const struct op_ready *op)
 	(void)op;
 	close_all_but_fifo(init);
 	r = tell_and_wait(init, MESSAGE_READY, 0);
+	/* The agent has it by now. As long as we had one too, nobody would notice that the agent has gone. */
+	if (init->listener >= 0)
+		close(init->listener);
+	init->listener = -1;
 	return r < 0 ? r : 0;
 }
 
@@ -169,7 +173,8 @@ int op_wait_start(struct init *init, const struct op_wait_start *op)
 }
 
 /* Take the byte that `start` has written. It stays in the fifo until the last moment: where `start` finds it when
- * this process is gone, there has been no exec. */
+ * this process is gone, there has been no exec. The fifo is not a blocking one: whoever can open it by our /proc may
+ * have taken the byte, which has been seen all the same. */
 static int take_the_word(int fifo)
 {
 	char byte;
@@ -178,7 +183,7 @@ static int take_the_word(int fifo)
 	do
 		n = read(fifo, &byte, 1);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	return n < 0 && errno != EAGAIN ? -errno : 0;
 }
 
 size_t point_at(struct init *init, size_t at, field_strv list)
@@ -187,6 +192,23 @@ size_t point_at(struct init *init, size_t at, field_strv list)
 		init->pointers[at++] = plan_strv(&init->plan, list, i);
 	init->pointers[at++] = NULL;
 	return at;
+}
+
+bool lacks_home(const struct init *init)
+{
+	const struct record *record = init->record;
+	const struct op_exec *op = NULL;
+	const char *home = "";
+
+	while ((record = plan_next(&init->plan, record)) != NULL)
+		if (record->kind == OP_exec)
+			op = (const void *)(record + 1);
+	for (uint32_t i = 0; op != NULL && i < op->env.count; i++) {
+		const char *entry = plan_strv(&init->plan, op->env, i);
+		if (strncmp(entry, "HOME=", 5) == 0)
+			home = entry + 5;
+	}
+	return *home == '\0';
 }
 
 void complete_home(struct init *init, const char **envp, uint32_t uid)

@@ -24,6 +24,28 @@ int op_open(struct init *init, const struct op_open *op)
 	return fd < 0 ? -errno : slot_fill(init, op->slot, fd);
 }
 
+int op_open_cgroup(struct init *init, const struct op_open_cgroup *op)
+{
+	const char *path = plan_str(&init->plan, op->path);
+	struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
+	int fd = kernel_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int r;
+
+	/* An ordinary user's runtime may not clone mounts; to its container the directory belongs anyway. */
+	if (lacks(fd)) {
+		fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return fd < 0 ? -errno : slot_fill(init, op->slot, fd);
+	}
+	if (fd < 0)
+		return fd;
+	r = kernel_mount_setattr(fd, "", AT_EMPTY_PATH, &readonly);
+	if (r < 0 && !lacks(r)) { /* before Linux 5.12 it is as the host's mount */
+		close(fd);
+		return r;
+	}
+	return slot_fill(init, op->slot, fd);
+}
+
 /* Where the runtime may not have a pidfd, /proc/PID stands in for one. */
 static int join_one_by_one(int process, uint32_t flags)
 {
@@ -253,18 +275,25 @@ static int clone_sibling(int cgroup)
 	return kernel_result(syscall(SYS_clone, (unsigned long)CLONE_PARENT | SIGCHLD, 0UL, 0UL, 0UL, 0UL));
 }
 
-/* The first words of PID 1. */
-static int begin(struct init *init, int procs)
+/* The first words of PID 1. What it could be looked at for meanwhile is closed before it waits. */
+static int begin(struct init *init, const struct op_clone *op, int procs)
 {
 	int r;
 
+	slot_close(init, op->cgroup_slot);
+	if (procs < 0)
+		slot_close(init, op->procs_slot);
 	(void)prctl(PR_SET_NAME, "ocirun:[INIT]", 0L, 0L, 0L);
 	r = wait_for_ack(init);
 	if (r < 0)
 		return r;
 	show(init, false);
 	init->pid = r;
-	return procs < 0 ? 0 : join(procs);
+	if (procs < 0)
+		return 0;
+	r = join(procs);
+	slot_close(init, op->procs_slot);
+	return r;
 }
 
 int op_clone(struct init *init, const struct op_clone *op)
@@ -287,15 +316,13 @@ int op_clone(struct init *init, const struct op_clone *op)
 		if (pid == -ENOMEM && first == -EAGAIN)
 			pid = first;
 		if (pid == 0)
-			r = begin(init, procs);
+			r = begin(init, op, procs);
 	} else if (pid == 0) {
-		r = begin(init, -1);
+		r = begin(init, op, -1);
 	}
 	if (pid < 0)
 		return pid;
 	if (pid > 0)
 		_exit(tell(init, MESSAGE_PID, pid) < 0 ? 1 : 0);
-	slot_close(init, op->cgroup_slot);
-	slot_close(init, op->procs_slot);
 	return r;
 }

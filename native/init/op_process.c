@@ -170,7 +170,8 @@ int op_set_user(struct init *init, const struct op_set_user *op)
 	const gid_t *groups = plan_blob(&init->plan, op->groups);
 
 	/* Now, since later the user may not read it, or the filter not allow it (as runc). */
-	note_home(init, op->uid);
+	if (lacks_home(init))
+		note_home(init, op->uid);
 	/* The permitted set survives the change from 0, and set_capabilities picks from it. */
 	if (prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) < 0)
 		return -errno;
@@ -275,17 +276,35 @@ int op_set_rlimit(struct init *init, const struct op_set_rlimit *op)
 	return limit(op->resource, pair, NULL);
 }
 
+int op_listener(struct init *init, const struct op_listener *op)
+{
+	/* The lowest free number, which seccomp(2) takes: nobody else opens anything here. */
+	const int next = fcntl(init->socket, F_DUPFD_CLOEXEC, 0);
+	int r;
+
+	(void)op;
+	if (next < 0)
+		return -errno;
+	close(next);
+	r = tell_and_wait(init, MESSAGE_LISTENER, next);
+	return r < 0 ? r : 0;
+}
+
 int op_seccomp(struct init *init, const struct op_seccomp *op)
 {
 	const struct sock_fprog program = {
 		.len = (unsigned short)(op->filter.length / sizeof(struct sock_filter)),
 		.filter = (struct sock_filter *)(uintptr_t)plan_blob(&init->plan, op->filter),
 	};
+	long r;
 
 	if (op->filter.length % sizeof(struct sock_filter) != 0 || op->filter.length / sizeof(struct sock_filter) > BPF_MAXINSNS) {
 		say(init, "the filter has %u instructions, the kernel takes %d at most",
 		    op->filter.length / (uint32_t)sizeof(struct sock_filter), BPF_MAXINSNS);
 		return -EINVAL;
 	}
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, op->flags, &program) < 0 ? -errno : 0;
+	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, op->flags, &program);
+	if (r > 0 && op->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+		init->listener = (int)r;
+	return r < 0 ? -errno : 0;
 }

@@ -214,6 +214,7 @@ int main(int argc, char **argv)
 	const char *linked = NULL;
 	PyObject *cli = NULL;
 	size_t size = 0;
+	const bool blocked = block_interrupt();
 
 	if (argc < 1) {
 		argc = 1;
@@ -233,7 +234,7 @@ int main(int argc, char **argv)
 		cli = PyImport_ImportModule("ocirun.cli");
 	}
 	if (cli != NULL)
-		(void)PyObject_CallMethod(cli, "main", NULL); /* does not return */
+		(void)PyObject_CallMethod(cli, "main", "i", blocked); /* does not return */
 	PyErr_Print();
 	fail("start", "the installation is broken");
 }

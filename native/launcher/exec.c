@@ -1,6 +1,6 @@
 /* ocirun, the installed command, where Python cannot be linked into it (embed.c): finds the interpreter and becomes
  *
- *     pythonX.Y -I -S -X utf8 -c CODE DIRECTORIES VERB NAME ARGUMENTS...
+ *     pythonX.Y -I -S -X utf8 -c CODE DIRECTORIES VERB BLOCKED NAME ARGUMENTS...
  *
  * Isolated (-I: no PYTHON* variables, no current directory in sys.path) and without `site` (-S), which would read
  * every .pth file of the installation at each start. A script that calls itself python (pyenv's shims) is passed
@@ -15,16 +15,16 @@
 
 #include "install.h"
 
-/* sys.argv is ["-c", DIRECTORIES, VERB, NAME, ...]; the program's own arguments are what it leaves. Our directories
+/* sys.argv is ["-c", DIRECTORIES, VERB, BLOCKED, NAME, ...]; the program's own arguments are what it leaves. Our directories
  * come last in sys.path, so that nothing installed there stands in for a module of the standard library. The linked
  * file (native/link.py) is for one version of the bytecode, which it begins with. */
 static const char CODE[] =
 	"import gc, sys\n"
 	"gc.disable()\n"
-	"directories, verb = sys.argv[1:3]\n"
+	"directories, verb, blocked = sys.argv[1:4]\n"
 	"directories = directories.split('\\n')\n"
 	"sys.path += directories\n"
-	"del sys.argv[:3]\n"
+	"del sys.argv[:4]\n"
 	"if verb:\n"
 	"    from _frozen_importlib_external import MAGIC_NUMBER\n"
 	"    try:\n"
@@ -40,7 +40,7 @@ static const char CODE[] =
 	"        code, content = loads(data[begin:end])\n"
 	"        exec(code, {'content': content, 'tail': data[end:], 'directories': directories, 'finish': None})\n"
 	"from ocirun.cli import main\n"
-	"main()\n";
+	"main(bool(blocked))\n";
 
 /* Is this a native program that we may run? */
 static bool is_program(const char *path)
@@ -140,6 +140,7 @@ int main(int argc, char **argv)
 	words[n++] = (char *)(unsigned long)CODE;
 	words[n++] = install.paths;
 	words[n++] = (char *)(unsigned long)install.verb;
+	words[n++] = (char *)(unsigned long)(block_interrupt() ? "blocked" : "");
 	for (int i = 0; i < argc; i++)
 		words[n++] = argv[i];
 	execv(python, words);

@@ -8,6 +8,9 @@
  *   probe syscall NUMBER [ARGUMENT ...]            the errno of one system call, 0 for success
  *   probe swap A B                                 renameat2(RENAME_EXCHANGE) until killed
  *   probe chase FILE                               tries to get at every new process; tells FILE what it had of it
+ *   probe hijack MODE PID FILE                     takes the runtime's socket from every process that is on its way into the
+ *                                                  container, and says there what MODE is; tells FILE of each
+ *   probe fifo MODE [TEXT]                         opens PID 1's exec fifo again and does what MODE is
  *   probe notify TEXT                              TEXT as a datagram to $NOTIFY_SOCKET, then pause
  *   probe tty                                      a line of what stdin's terminal is
  *
@@ -926,6 +929,149 @@ static int chase(const char *path)
 	}
 }
 
+/* ---- The wire and the exec fifo in other hands (native/init/wire.h) ---- */
+
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+enum { MAPS = 1, PID, MOUNTS, READY, ERROR, ACK };
+
+static void say_on_wire(int wire, uint32_t type, int32_t arg, uint32_t index, int32_t error, size_t size)
+{
+	struct {
+		uint32_t type;
+		int32_t arg;
+		uint32_t index;
+		int32_t error;
+		char text[8192];
+	} message = { type, arg, index, error, "" };
+
+	(void)send(wire, &message, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* The SEQPACKET socket of a process, as a descriptor of ours; -1. */
+static int take_wire(int pidfd)
+{
+	for (int fd = 3; fd < 16; fd++) {
+		const int taken = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+		int type = 0;
+		socklen_t size = sizeof(type);
+
+		if (taken >= 0 && getsockopt(taken, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET)
+			return taken;
+		if (taken >= 0)
+			close(taken);
+	}
+	return -1;
+}
+
+/* With the process stopped. */
+static void speak(const char *mode, int wire, int pid, int victim)
+{
+	const size_t head = 16;
+
+	if (!strcmp(mode, "pid-kill-error")) { /* the victim is killed by who undoes the exec */
+		say_on_wire(wire, PID, victim, 0, 0, head);
+		kill(pid, SIGKILL);
+		say_on_wire(wire, ERROR, 0, 0, EPERM, head);
+	} else if (!strcmp(mode, "pid-ready")) { /* the victim is named in the pid file */
+		say_on_wire(wire, PID, victim, 0, 0, head);
+		say_on_wire(wire, READY, 0, 0, 0, head);
+		kill(pid, SIGCONT);
+	} else if (!strcmp(mode, "maps")) { /* and its id maps are written */
+		say_on_wire(wire, MAPS, victim, 0, 0, head);
+		kill(pid, SIGCONT);
+	} else if (!strcmp(mode, "zero")) { /* waitpid(0), kill(0): everybody */
+		say_on_wire(wire, PID, 0, 0, 0, head);
+		say_on_wire(wire, PID, -1, 0, 0, head);
+		kill(pid, SIGKILL);
+	} else if (!strcmp(mode, "garbage")) {
+		say_on_wire(wire, 4711, -1, UINT32_MAX, -1, 5);
+		say_on_wire(wire, ERROR, -1, UINT32_MAX, INT32_MIN, head + 8000);
+		kill(pid, SIGCONT);
+	} else if (!strcmp(mode, "shutdown")) { /* an end of file without an exec */
+		shutdown(wire, SHUT_RDWR);
+		kill(pid, SIGCONT);
+	} else { /* "hold": an exec without an end of file */
+		kill(pid, SIGCONT);
+	}
+}
+
+static int hijack(const char *mode, int victim, const char *path)
+{
+	static bool known[1 << 22];
+	const int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+
+	if (log < 0)
+		return complain(path);
+	dprintf(log, "ready\n");
+	for (;;) {
+		DIR *proc = opendir("/proc");
+
+		if (!proc)
+			return complain("/proc");
+		for (struct dirent *entry; (entry = readdir(proc));) {
+			const int pid = atoi(entry->d_name);
+			char name[32];
+			int pidfd, wire = -1;
+
+			if (pid <= 1 || pid >= (int)COUNT(known) || known[pid])
+				continue;
+			read_comm(entry->d_name, name);
+			if (strncmp(name, "ocirun:", 7)) {
+				known[pid] = !strcmp(name, "probe");
+				continue;
+			}
+			pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+			if (pidfd >= 0 && kill(pid, SIGSTOP) == 0)
+				wire = take_wire(pidfd);
+			if (wire >= 0) {
+				known[pid] = true;
+				speak(mode, wire, pid, victim);
+				dprintf(log, "taken\n"); /* and kept open */
+			} else {
+				kill(pid, SIGCONT);
+			}
+			close(pidfd);
+		}
+		closedir(proc);
+	}
+}
+
+/* The fifo among PID 1's descriptors, opened again; -1. */
+static int open_fifo(void)
+{
+	for (int number = 3; number < 64; number++) {
+		char link[64];
+		struct stat st;
+
+		snprintf(link, sizeof link, "/proc/1/fd/%d", number);
+		if (stat(link, &st) == 0 && S_ISFIFO(st.st_mode))
+			return open(link, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	}
+	errno = ENOENT;
+	return -1;
+}
+
+static int meddle(const char *mode, const char *text)
+{
+	const int fifo = open_fifo();
+	char byte;
+
+	if (fifo < 0)
+		return complain("the fifo");
+	if (!strcmp(mode, "write"))
+		(void)!write(fifo, text, strlen(text));
+	while (!strcmp(mode, "fill") && write(fifo, text, strlen(text)) > 0)
+		;
+	printf("ready\n");
+	fflush(stdout);
+	for (time_t end = time(NULL) + 1; !strcmp(mode, "take") && time(NULL) < end;)
+		(void)!read(fifo, &byte, 1);
+	for (;;) /* "hold", and after everything else */
+		pause();
+}
+
 static int notify(const char *text)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -1011,6 +1157,10 @@ int main(int argc, char **argv)
 		swap(args[0], args[1]);
 	if (!strcmp(command, "chase") && count == 1)
 		return chase(args[0]);
+	if (!strcmp(command, "hijack") && count == 3)
+		return hijack(args[0], atoi(args[1]), args[2]);
+	if (!strcmp(command, "fifo") && count >= 1)
+		return meddle(args[0], count > 1 ? args[1] : "");
 	if (!strcmp(command, "notify") && count == 1)
 		return notify(args[0]);
 	if (!strcmp(command, "tty"))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..plan.cgroup import CgroupDir
 
 _SIGKILL = 9
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _ENODEV, _EOPNOTSUPP = 19, 95
 _FREEZE_TRIES = 1000  # a fork bomb takes several to freeze on v1
 _REMOVE_TRIES = 12  # 1, 2, 4 ... 100, 100 ms: about a second for the last processes to leave
@@ -25,15 +26,15 @@ _REMOVE_TRIES = 12  # 1, 2, 4 ... 100, 100 ms: about a second for the last proce
 def pids(directories: Sequence[CgroupDir]) -> list[int]:
     """All processes of the container, those in cgroups below its own included."""
     for directory in _members(directories)[:1]:
-        found: list[int] = []
-        for path in _tree(directory.path):
-            found += _processes(path)
+        found = _processes(directory.path)
+        for parent, name in _below(directory.path):
+            found += _processes(name, parent)
         return sorted(set(found))
     return []
 
 
 def signal_all(directories: Sequence[CgroupDir], signal: int) -> bool:
-    """Send a signal to all processes of the container; SIGKILL leaves it thawed. Was anybody there?
+    """Send a signal to all processes of the container; SIGKILL leaves all of it thawed. Was anybody there?
 
     The processes are frozen meanwhile, so that none forks away from its signal, unless the kernel itself kills a
     cgroup (cgroup.kill, Linux 5.14).
@@ -57,7 +58,9 @@ def signal_all(directories: Sequence[CgroupDir], signal: int) -> bool:
             posix.kill(pid, signal)
         except ProcessLookupError:
             pass
-    if signal == _SIGKILL or not was_frozen:
+    if signal == _SIGKILL:
+        thaw(directories)
+    elif not was_frozen:
         _set_frozen(directories, False, wait=False)
     return True
 
@@ -88,8 +91,18 @@ def freeze(directories: Sequence[CgroupDir]) -> None:
 
 
 def thaw(directories: Sequence[CgroupDir]) -> None:
-    """Let them go on. No error where there is nothing to thaw."""
+    """Let them go on, with those in cgroups below that the container has frozen itself: on v1 the frozen do not die.
+    No error where there is nothing to thaw."""
+    freezer = _freezer(directories)
+    if freezer is None:
+        return
     _set_frozen(directories, False, wait=False)
+    file, value = ("freezer.state", b"THAWED") if freezer.controllers else ("cgroup.freeze", b"0")
+    try:
+        for parent, name in _below(freezer.path):
+            _write(f"{name}/{file}", value, parent)
+    except HostError:  # what is still frozen will show
+        pass
 
 
 def oom_killed(directories: Sequence[CgroupDir]) -> bool:
@@ -116,14 +129,14 @@ def remove(directories: Sequence[CgroupDir]) -> None:
     failed = ""
     for directory in directories:
         try:
-            _remove(directory.path, 2 if failed else _REMOVE_TRIES)  # who stays in one stays in all
+            _remove(directory.path, directories, 2 if failed else _REMOVE_TRIES)  # who stays in one stays in all
         except OSError as error:
             failed = failed or f"{directory.path}: {reason_of(error.errno or 0)}"
     if failed:
         raise HostError(f"unable to remove container's cgroup: {failed}")
 
 
-def _remove(path: str, tries: int) -> None:
+def _remove(path: str, all: Sequence[CgroupDir], tries: int) -> None:
     delay = 0.001
     for attempt in range(tries):
         try:
@@ -134,9 +147,11 @@ def _remove(path: str, tries: int) -> None:
         except OSError:  # EBUSY: cgroups below, or a process that is just dying
             if attempt == tries - 1:
                 raise
-        for child in list(_tree(path))[:0:-1]:
+        if attempt == 0:
+            thaw(all)  # who is to die in there
+        for parent, name in _below(path):
             try:
-                posix.rmdir(child)
+                posix.rmdir(name, dir_fd=parent)
             except OSError:
                 pass
         if attempt:
@@ -190,27 +205,67 @@ def _set_frozen(directories: Sequence[CgroupDir], on: bool, wait: bool) -> bool:
     return False
 
 
-def _tree(path: str) -> Iterator[str]:
-    """The directory and all below it, parents first."""
-    yield path
+def _below(path: str) -> Iterator[tuple[int, str]]:
+    """All cgroups below one, the deepest first, each as a descriptor of its parent and its name there.
+
+    The container makes them: nested deeper than a process may have descriptors, with paths longer than the kernel
+    takes. So there is one descriptor at a time, which goes down and up: no cgroup can be moved to another parent.
+    """
     try:
-        entries = list(posix.scandir(path))
+        here = posix.open(path, _DIRECTORY)
     except OSError:
         return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _tree(entry.path)
+    names: list[str] = []
+    try:
+        levels = [_children(here)]
+        while levels[-1] or names:
+            if levels[-1]:
+                name = levels[-1].pop()
+                try:
+                    inner = posix.open(name, _DIRECTORY, dir_fd=here)
+                except FileNotFoundError:  # removed meanwhile
+                    continue
+                names.append(name)
+                here = _closing(here, inner)
+                levels.append(_children(here))
+            else:
+                here = _closing(here, posix.open("..", _DIRECTORY, dir_fd=here))
+                levels.pop()
+                yield here, names.pop()
+    except OSError as error:
+        raise HostError(f"look through cgroup {path}: {reason_of(error.errno or 0)}") from None
+    finally:
+        posix.close(here)
 
 
-def _processes(path: str) -> list[int]:
-    """The pids of a cgroup itself."""
+def _closing(old: int, new: int) -> int:
+    posix.close(old)
+    return new
+
+
+def _children(directory: int) -> list[str]:
+    """The names of the cgroups in one."""
+    if posix.fstat(directory).st_nlink == 2:  # its own name and its ".": each child's ".." would count as well
+        return []
+    try:
+        with posix.scandir(directory) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:  # removed meanwhile
+        return []
+
+
+def _processes(path: str, parent: int | None = None) -> list[int]:
+    """The pids of a cgroup itself.
+
+    :param parent: what a relative path begins at
+    """
     try:
         try:
-            data = _read_all(f"{path}/cgroup.procs")
+            data = _read_all(f"{path}/cgroup.procs", parent)
         except OSError as error:
             if error.errno != _EOPNOTSUPP:  # a threaded cgroup has only threads
                 raise
-            data = _read_all(f"{path}/cgroup.threads")
+            data = _read_all(f"{path}/cgroup.threads", parent)
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno == _ENODEV:  # removed meanwhile
             return []
@@ -219,9 +274,9 @@ def _processes(path: str) -> list[int]:
     return [int(line) for line in data.split() if line != b"0"]
 
 
-def _read_all(path: str) -> bytes:
+def _read_all(path: str, parent: int | None) -> bytes:
     """A list of any length: the kernel gives a page at a time, and not quite full ones."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=parent)
     try:
         parts = [posix.read(fd, 65536)]
         while parts[-1]:
@@ -231,9 +286,9 @@ def _read_all(path: str) -> bytes:
         posix.close(fd)
 
 
-def _write(path: str, data: bytes) -> bool:
+def _write(path: str, data: bytes, parent: int | None = None) -> bool:
     try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=parent)
         try:
             posix.write(fd, data)
         finally:

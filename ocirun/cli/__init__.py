@@ -31,10 +31,15 @@ _FAILED = {"exec": 255}  # runc: 1 for everything else
 _FAILED_TEXT = {"create": "{0} create failed: ", "run": "{0} run failed: ", "exec": "exec failed: "}
 
 
-def main() -> NoReturn:
-    """The program. Never returns, and never lets Python take itself apart at the end: that costs a millisecond."""
+def main(interrupt: bool = False) -> NoReturn:
+    """The program. Never returns, and never lets Python take itself apart at the end: that costs a millisecond.
+
+    :param interrupt: a launcher has blocked SIGINT, until it can end us without a traceback
+    """
     code = 1
     try:
+        if interrupt:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
         code = command(sys.argv)
         if hasattr(sys, "stdout"):  # a linked command starts without it (native/launcher/embed.c)
             sys.stdout.flush()
@@ -70,7 +75,7 @@ def command(argv: list[str]) -> int:
     except Error as error:
         from .report import fatal
 
-        fatal(call, str(error))
+        fatal(call, error)
         return _FAILED.get(call.command, 1)
     except Exception as error:
         from .report import bug
@@ -124,7 +129,7 @@ def _run(call: Call) -> int:
     except Error as error:
         from .report import fatal
 
-        fatal(call, _FAILED_TEXT.get(call.command, "").format(_name(call)) + str(error))
+        fatal(call, error, _FAILED_TEXT.get(call.command, "").format(_name(call)))
         return _FAILED.get(call.command, 1)
 
 
@@ -144,7 +149,7 @@ def _misused(call: Call, error: UsageError) -> int:
             pass  # what came first is reported
         what = "Incorrect Usage." if isinstance(error, WrongCount) else f"Incorrect Usage: {error}"
         out(f"{what}\n\n{text(_name(call), call.command)}")
-    fatal(call, str(error))
+    fatal(call, error)
     return 1
 
 
@@ -188,7 +193,8 @@ def _open_log(call: Call) -> None:
         raise GlobalFlagError(f"invalid log-format: {form}")
     if path:
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_SYNC | posix.O_CLOEXEC
-        call.log = posix.open(path, flags, 0o644)
+        # Not for a fifo to be opened or read, at its other end.
+        call.log = posix.open(path, flags | posix.O_NONBLOCK | posix.O_NOCTTY, 0o644)
 
 
 def _absolute(root: str) -> str:

@@ -7,15 +7,18 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..errors import Error
     from .call import Call
 
 
-def fatal(call: Call, message: str) -> None:
+def fatal(call: Call, error: Error | str, prefix: str = "") -> None:
     """The error that ends the command; it is on standard error whatever --log says. Several lines, which are one in
     the log, are on a terminal also as they are."""
-    write(call, "error", message)
-    if call.log != 2 or ("\n" in message and posix.isatty(2)):
-        _write(2, message + "\n")
+    lines = [error] if isinstance(error, str) else error.lines()
+    lines[0] = prefix + lines[0]
+    write(call, "error", "\n".join(lines))
+    if call.log != 2 or (len(lines) > 1 and posix.isatty(2)):
+        _write(2, "".join([_printable(line.rstrip("\n")) + "\n" for line in lines]))
 
 
 def write(call: Call, level: str, message: str) -> None:
@@ -46,8 +49,13 @@ def _quoted(text: str) -> str:
     """As Go's %q, where logrus finds that needed."""
     if text and all(c.isascii() and (c.isalnum() or c in "-._/@^+") for c in text):
         return text
-    named = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(named.get(c) or (c if c.isprintable() else _escaped(c)) for c in text) + '"'
+    return '"' + _printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _printable(text: str) -> str:
+    """Whatever a name or a program's words have in them: nothing moves the cursor or begins a line of its own."""
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return "".join(named.get(c) or (c if c.isprintable() else _escaped(c)) for c in text)
 
 
 def _escaped(character: str) -> str:

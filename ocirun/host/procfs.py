@@ -20,7 +20,7 @@ NAMESPACE_FILES = {
 
 _EINVAL = 22
 LACKS = (1, 38)  # EPERM and ENOSYS: what filters and kernels answer that do not know a call
-_PF_EXITING = 4  # of the kernel's include/linux/sched.h, never changed
+_PF_EXITING, _PF_FORKNOEXEC = 0x4, 0x40  # of the kernel's include/linux/sched.h, never changed
 
 
 def open_process(pid: int) -> int:
@@ -88,6 +88,25 @@ def process_stat(pid: int) -> tuple[bool, int]:
         raise ProcessLookupError(pid) from None
     fields = stat[stat.rindex(b")") + 2 :].split()
     return fields[0] not in (b"Z", b"X") and not int(fields[6]) & _PF_EXITING, int(fields[19])
+
+
+def has_executed(pid: int, start_time: int = 0) -> tuple[bool, bool]:
+    """Whether the process is alive, and whether it has executed a program since it was forked. The kernel notes that
+    before it closes what is close-on-exec (begin_new_exec() in fs/exec.c), and remembers it of zombies.
+
+    :param start_time: as of process_stat(); 0: there can be no other one, since it is a child that nobody has reaped
+    :raises ProcessLookupError: no such process
+    :raises PermissionError: it is hidden (hidepid= of /proc; or as no such process)
+    """
+    try:
+        stat = read_file(f"/proc/{pid}/stat")
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    if start_time and int(fields[19]) != start_time:
+        raise ProcessLookupError(pid)
+    flags = int(fields[6])
+    return fields[0] not in (b"Z", b"X") and not flags & _PF_EXITING, not flags & _PF_FORKNOEXEC
 
 
 def is_alive(pid: int, start_time: int) -> bool:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import select
     from typing import Any
 
+_PATIENCE = 10  # seconds that somebody else's socket makes us wait
+
 
 def connect(path: str, what: str) -> int:
     """A descriptor connected to a unix stream socket that waits for one from us.
@@ -22,8 +24,13 @@ def connect(path: str, what: str) -> int:
     """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     try:
+        # Neither for a connection to be taken nor, later, for what is sent to be (unix(7), socket(7)).
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, pack("ll", _PATIENCE, 0))
         sock.connect(path)
         return sock.detach()
+    except BlockingIOError:
+        sock.close()
+        raise HostError(f"connect to {what} {path}: nobody takes the connection within {_PATIENCE} s") from None
     except OSError as error:
         sock.close()
         reason = reason_of(error.errno) if error.errno else str(error)  # a path of more than 107 bytes has no errno
@@ -45,15 +52,21 @@ def send_descriptor(path: str, fd: int, name: str, what: str) -> None:
 
 
 def receive_descriptor(sock: _socket.socket) -> int:
-    """The descriptor that the other end sent.
+    """The terminal that the other end has sent, before it said that it is ready: nothing is waited for.
 
     :raises HostError: it sent none
     """
-    _, ancillary, _, _ = sock.recvmsg(4096, _socket.CMSG_LEN(4), getattr(_socket, "MSG_CMSG_CLOEXEC", 0x40000000))
+    flags = _socket.MSG_DONTWAIT | getattr(_socket, "MSG_CMSG_CLOEXEC", 0x40000000)
+    try:
+        _, ancillary, _, _ = sock.recvmsg(4096, _socket.CMSG_LEN(4), flags)
+    except BlockingIOError:
+        ancillary = []
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             (fd,) = unpack("i", data[:4])
-            return int(fd)
+            if posix.isatty(fd):
+                return int(fd)
+            posix.close(fd)
     raise HostError("the container sent no terminal")
 
 

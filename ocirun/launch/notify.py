@@ -47,17 +47,22 @@ class Notifier:
         """
         self._caller = caller
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
-        fd = -1
+        opened: list[int] = []
         try:
-            # Addresses are at most 107 bytes long, other paths are not.
-            fd = posix.open(directory, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-            self._socket.bind(f"/proc/self/fd/{fd}/{_NAME}")
-            posix.chmod(f"{directory}/{_NAME}", 0o777)  # whoever the container's process is
+            for path in (directory.rpartition("/")[0], directory):
+                opened.append(posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC))
+            own, shared = opened
+            # The container may exchange what is in its directory, so the socket comes there only when it is ready.
+            # (Addresses are at most 107 bytes long, other paths are not.)
+            _forget(_NAME, own)  # of a start that was killed
+            self._socket.bind(f"/proc/self/fd/{own}/{_NAME}")
+            posix.chmod(_NAME, 0o777, dir_fd=own)  # whoever the container's process is
+            posix.rename(_NAME, _NAME, src_dir_fd=own, dst_dir_fd=shared)
         except OSError as error:
             self._socket.close()
             raise HostError(f"make {directory}/{_NAME}: {reason_of(error.errno or 0)}") from None
         finally:
-            if fd >= 0:
+            for fd in opened:
                 posix.close(fd)
 
     def pass_on(self, pid: int, main: int) -> None:
@@ -103,6 +108,8 @@ class Notifier:
         if address[:1] == b"@":  # unix(7), "abstract"
             address = b"\0" + address[1:]
         caller = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+        # A queue that is full blocks (unix(7)).
+        caller.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, pack("ll", _BARRIER, 0))
         read, write = posix.pipe2(posix.O_CLOEXEC)
         try:
             caller.connect(address)
@@ -120,3 +127,10 @@ class Notifier:
             posix.close(read)
             if write >= 0:
                 posix.close(write)
+
+
+def _forget(name: str, directory: int) -> None:
+    try:
+        posix.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass

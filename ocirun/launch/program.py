@@ -96,7 +96,8 @@ def execute(
     """Execute `program` with `stdio` as 0, 1 and 2 and `descriptors` as those from `base` on. Returns the child's pid.
 
     Without a copy of our page tables (posix_spawn(3) uses CLONE_VM and CLONE_VFORK), for which a large program would
-    pay milliseconds. Descriptors between 3 and `base` stay; what else is not close-on-exec, the init closes.
+    pay milliseconds. Descriptors between 3 and `base` stay; what else is not close-on-exec, the init closes. The child
+    leads a process group of its own: whoever it forks is found by that.
 
     :raises OSError: it cannot be executed
     """
@@ -112,6 +113,7 @@ def execute(
             words,
             environment,
             file_actions=[(posix.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(moved[1:], targets, strict=True)],
+            setpgroup=0,
         )
     finally:
         for fd in moved:

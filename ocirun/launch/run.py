@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 import fcntl
 import posix
 
@@ -13,6 +12,7 @@ from ..host.files import read_file
 from ..plan.encode import encode
 from ..plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY
 from . import program, wire
+from .child import Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ..plan.ops import Operation
     from .netdev import Devices
 
+_ASKING = ("map_ids", "mounts_ready", "listener")
 INIT = __file__.rpartition("/launch/")[0] + "/ocirun-init"
+_HANGING_UP = 1000  # milliseconds from the end of file to the end of the process that has caused it
 ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
 
 
@@ -44,12 +46,16 @@ class Launch:
         self.work_directory = work_directory
         self.directories = directories
         self.pid = 0
-        self._outer = 0
-        self._socket: _socket.socket | None = None
+        self._outer: Child | None = None
+        self._init: Child | None = None
+        self._wire: wire.Wire | None = None
         self._at: dict[str, list[Operation]] = {}
+        self._asks: set[str] = set()  # those of the init's operations that wait for us
         for operation in plan.operations:
             if operation[0] == "parent":
                 self._at.setdefault(MOMENTS[operation[2]], []).append(operation)
+            elif operation[2] in _ASKING:
+                self._asks.add(operation[2])
         self.hooks = self._at.get(MOUNTS, [])
         self._devices: Devices | None = None
 
@@ -73,23 +79,25 @@ class Launch:
         :raises HostError: the init cannot be executed
         """
         steps.reach(f"{self.verb}.spawn")
-        ours, theirs = wire.pair()
+        self._wire = line = wire.Wire()
         opened: list[int] = []
         try:
             opened.append(self._program())
             opened.append(_plan_descriptor(encode(self.plan), self.work_directory))
-            passed = (theirs.fileno(), opened[1], *(descriptors[name] for name in self.plan.inherited))
+            passed = (line.theirs.fileno(), opened[1], *(descriptors[name] for name in self.plan.inherited))
             base = 3 + preserve
             words = (b"ocirun-init", b"%d" % base, b"%d" % len(self.plan.inherited))
             try:
-                self._outer = program.execute(opened[0], words, ENVIRONMENT, stdio, base, passed)
+                pid = program.execute(opened[0], words, ENVIRONMENT, stdio, base, passed)
             except OSError as error:
                 raise HostError(_why_not_executable(error, self.work_directory)) from None
-            self._socket, ours = ours, None  # type: ignore[assignment]
+            self._outer = _adopted(pid)
+            line.listen_to(self._outer)
         finally:
-            theirs.close()
-            if ours is not None:
-                ours.close()
+            line.theirs.close()
+            if self._outer is None:
+                line.close()
+                self._wire = None
             for fd in opened:
                 posix.close(fd)
 
@@ -106,46 +114,82 @@ class Launch:
         finally:
             posix.close(source)
 
-    def run(self, on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> None:
-        """running(), and wait meanwhile."""
-        for _ in self.running(on_pid, on_mounts):
-            pass
-
-    def running(self, on_pid: Callable[[int], None], on_mounts: Callable[[], None]) -> Iterator[int]:
-        """Go on until the init says READY. Yields a descriptor wherever it is going to wait until that can be read.
+    def running(
+        self, on_pid: Callable[[int], None], on_mounts: Callable[[], None], on_listener: Callable[[int], None]
+    ) -> Iterator[tuple[int, ...]]:
+        """Go on until the init says READY. Yields, wherever it is going to wait, the descriptors for one of which to
+        be readable.
 
         :param on_pid: called when PID 1 exists and has done nothing yet
         :param on_mounts: called when all mounts are attached and pivot_root has not happened
+        :param on_listener: called with the listener of the process's seccomp filter, which is closed afterwards
         :raises OperationError: one of its operations failed
         :raises Error: it died, or what a callback raises
         """
-        sock = self._socket
-        assert sock is not None
+        line = self._wire
+        assert line is not None and self._outer is not None
         try:
-            while True:
-                yield sock.fileno()
-                kind, arg = wire.receive(sock)
-                if kind == wire.MAPS:
-                    steps.reach(f"{self.verb}.maps")
-                    write_id_maps(self._outer, self._at.get(MAPS, []), self.plan)
-                    wire.acknowledge(sock)
-                elif kind == wire.PID:
-                    self.pid = arg
-                    _reap(self._outer)
-                    self._outer = 0
-                    on_pid(arg)
-                    self._move_devices()
-                    wire.acknowledge(sock, arg)
-                elif kind == wire.MOUNTS:
-                    on_mounts()
-                    wire.acknowledge(sock)
-                elif kind == wire.READY:
-                    self._perform(READY)
-                    return
+            if "map_ids" in self._asks:
+                yield line.descriptors()
+                line.hear(wire.MAPS)
+                steps.reach(f"{self.verb}.maps")
+                write_id_maps(self._outer.pid, self._at.get(MAPS, []), self.plan)
+                line.acknowledge()
+            yield line.descriptors()
+            self._take_over(line, line.hear(wire.PID))
+            on_pid(self.pid)
+            self._move_devices()
+            line.acknowledge(self.pid)
+            if "mounts_ready" in self._asks:
+                yield line.descriptors()
+                line.hear(wire.MOUNTS)
+                on_mounts()
+                line.acknowledge()
+            if "listener" in self._asks:
+                self._pass_listener(line, on_listener)
+            yield line.descriptors()
+            line.hear(wire.READY)
+            self._perform(READY)
         except wire.Failure as failure:
             raise self._operation_error(failure) from None
+        except wire.Breach as breach:
+            raise _untrue(breach) from None
         except wire.Gone:
             raise self._death() from None
+
+    def _take_over(self, line: wire.Wire, pid: int) -> None:
+        """From the outer stage, which has said its last word, to PID 1.
+
+        :raises Breach: it is no child of ours
+        :raises Gone: it has ended
+        """
+        assert self._outer is not None
+        try:
+            self._init = Child(pid)
+        except ProcessLookupError:
+            raise wire.Gone from None
+        except ChildProcessError:
+            raise wire.Breach(f"the process {pid}, which is no child of ours") from None
+        except OSError as error:
+            raise HostError(f"open process {pid}: {reason_of(error.errno or 0)}") from None
+        self.pid = pid
+        line.listen_to(self._init)
+        self._outer.end()
+        self._outer.close()
+        self._outer = None
+
+    def _pass_listener(self, line: wire.Wire, on_listener: Callable[[int], None]) -> None:
+        from . import agent  # few containers have one
+
+        number = line.hear(wire.LISTENER)
+        line.acknowledge()
+        assert self._init is not None
+        steps.reach(f"{self.verb}.listener")
+        listener = agent.take(line, self._init, number)
+        try:
+            on_listener(listener)
+        finally:
+            posix.close(listener)
 
     def _perform(self, moment: str) -> None:
         """The operations of a moment on PID 1."""
@@ -164,55 +208,54 @@ class Launch:
             self._devices = Devices(self.pid, self._at[PID])
             self._devices.move()
 
-    def release(self, wait_for_exec: bool) -> None:
-        """releasing(), and wait meanwhile."""
-        for _ in self.releasing(wait_for_exec):
-            pass
-
-    def releasing(self, wait_for_exec: bool) -> Iterator[int]:
+    def releasing(self, wait_for_exec: bool) -> Iterator[tuple[int, ...]]:
         """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for. Yields as
         running() does.
 
         :raises OperationError: the exec failed
         :raises Error: it died
         """
-        sock = self._socket
-        assert sock is not None
+        line = self._wire
+        assert line is not None
         try:
-            wire.acknowledge(sock)
+            line.acknowledge()
             if wait_for_exec:
-                yield sock.fileno()
-                wire.receive_end(sock)
+                yield line.descriptors()
+                line.hear_exec()
         except wire.Failure as failure:
             raise self._operation_error(failure) from None
+        except wire.Breach as breach:
+            raise _untrue(breach) from None
         except wire.Gone:
             raise self._death() from None
         finally:
-            sock.close()
-            self._socket = None
+            line.close()
+            self._wire = None
 
     def close(self) -> None:
         """It has succeeded: what could be undone stays."""
         if self._devices is not None:
             self._devices.close()
             self._devices = None
+        if self._init is not None:
+            self._init.close()
 
     def abandon(self) -> None:
         """Kill and reap what is left of the init after a failure, and give back what it had."""
         if self._devices is not None:
             self._devices.give_back()
-            self.close()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        for pid in (self.pid, self._outer):
-            if pid:
-                try:
-                    posix.kill(pid, 9)
-                except ProcessLookupError:
-                    pass
-                _reap(pid)
-        self.pid = self._outer = 0
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+        if self._init is not None:
+            self._init.end()
+        if self._outer is not None:
+            self._outer.end_group()
+            self._outer.close()
+            self._outer = None
+        self.close()
+        self._init = None
+        self.pid = 0
 
     def _operation_error(self, failure: wire.Failure) -> Error:
         from ..plan.show import describe
@@ -222,20 +265,43 @@ class Launch:
         if failure.index >= len(self.plan.operations):
             return HostError(f"container init: {reason}")
         operation = self.plan.operations[failure.index]
+        if operation[0] == "parent":
+            return _untrue(wire.Breach(f"the failure of an operation that is not the init's ({failure.index})"))
         if operation.name == "hook":
             return HookError(f"{operation.pointer}: {describe(operation)}: {reason}")
         return operation_error(operation, failure.errno, reason, self.plan)
 
     def _death(self) -> Error:
         """The init ended without a word: why?"""
-        pid = self.pid or self._outer
-        status = _reap(pid)
-        self.pid = self._outer = 0
+        child = self._init or self._outer
+        assert child is not None
+        code = child.outcome(_HANGING_UP)
         if members.oom_killed(self.directories):
             return HostError("container init was OOM-killed (memory limit too low?)")
-        code = posix.waitstatus_to_exitcode(status)
+        if code is None:  # abandon() will end it
+            return HostError("container init hung up before the container was created")
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
         return HostError(f"container init {how} before the container was created")
+
+
+def _adopted(pid: int) -> Child:
+    """The child that has just been spawned.
+
+    :raises HostError: it cannot be held; it is gone then
+    """
+    try:
+        return Child(pid)
+    except OSError as error:
+        try:
+            posix.kill(pid, 9)  # ours, and not reaped yet
+            posix.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+        raise HostError(f"open process {pid}: {reason_of(error.errno or 0)}") from None
+
+
+def _untrue(breach: wire.Breach) -> HostError:
+    return HostError(f"container init: expected no such message: {breach} (somebody in the container may have sent it)")
 
 
 def write_id_maps(pid: int, operations: list[Operation], plan: Plan) -> None:

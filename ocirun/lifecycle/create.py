@@ -7,8 +7,9 @@ import time
 
 from .. import steps
 from ..cgroup import driver, members
-from ..errors import ConfigError, Error, HostError, UsageError, reason_of
+from ..errors import ConfigError, Error, HostError, UsageError, reason_of, worded, worded_work
 from ..host import facts
+from ..host.files import give, write_file
 from ..host.procfs import is_pidfd, open_process, process_stat
 from ..launch.run import Launch
 from ..plan.build import build
@@ -18,7 +19,7 @@ from ..plan.process import shown
 from ..record import Record, replace
 from ..spec.read import read_bytes, read_config
 from ..store import containers
-from ..store.state import document_tail, hook_state
+from ..store.state import SPEC_VERSION, document_tail, hook_state
 from .kill import SIGKILL
 
 TYPE_CHECKING = False
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from ..plan.draft import Plan
     from ..plan.host import Host
     from ..spec.model import Spec
-
-# Where compiled filters are kept, below the root directory: no container can have that id.
-_SECCOMP_CACHE = "@seccomp"
 
 
 class Request(Record):
@@ -61,6 +59,7 @@ class Configuration(Record):
     config: bytes  # the same as config.json
 
 
+@worded
 def create(
     root: str,
     id: str,
@@ -78,6 +77,7 @@ def create(
         return int(end.value)
 
 
+@worded_work
 def creating(
     root: str,
     id: str,
@@ -85,9 +85,9 @@ def creating(
     request: Request = PLAIN,
     warn: Callable[[Error], None] | None = None,
     console_socket: int = -1,
-) -> Generator[int, None, int]:
-    """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`. Yields a
-    descriptor wherever it is going to wait until that can be read.
+) -> Generator[tuple[int, ...], None, int]:
+    """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`. Yields,
+    wherever it is going to wait, the descriptors for one of which to be readable.
 
     :param console_socket: an open socket that gets the terminal, instead of the request's; closed here
     :param warn: called for what config.json has that is hardly meant, and for poststop hooks that fail
@@ -168,7 +168,7 @@ class Creation:
             refused.check(error.path, read_bytes(f"{self.bundle}/config.json", error.path), error.problems)
             raise
 
-    def making(self, console_socket: int, wait: bool) -> Iterator[int]:
+    def making(self, console_socket: int, wait: bool) -> Iterator[tuple[int, ...]]:
         """All of it, up to a PID 1 that is ready and has to be released; undone where it fails. Yields as creating().
 
         :param console_socket: an open socket that gets the terminal, -1 without one
@@ -194,11 +194,11 @@ class Creation:
 
     def _make(
         self, plan: Plan, directories: tuple[CgroupDir, ...], console_socket: int, wait: bool
-    ) -> Iterator[int]:
+    ) -> Iterator[tuple[int, ...]]:
         self.entry = _entry(self.id, self.bundle, self.spec, directories)
         steps.reach("create.state")
         containers.save(self.root, self.entry)
-        containers.write_file(f"{self.root}/{self.id}/config.json", self.config)
+        write_file(f"{self.root}/{self.id}/config.json", self.config)
         self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", directories)
         if self.request.notify_socket:
             posix.mkdir(self.notify_directory, 0o755)
@@ -213,7 +213,7 @@ class Creation:
         finally:
             if wait:
                 posix.close(descriptors["fifo"])
-        yield from launch.running(self._note_pid, self._run_hooks)
+        yield from launch.running(self._note_pid, self._run_hooks, self._pass_listener)
         steps.reach("create.created")
         self.entry = replace(self.entry, creating=False, late=_late(plan))
         containers.update(self.root, self.entry)
@@ -235,9 +235,7 @@ class Creation:
             wait=wait,
             **self._hook_states(),
         )
-        if self.spec.linux.seccomp:
-            containers.make_root(self.root)  # for the cache of filters
-        return build(self.spec, host, options, placement, compiled_filter(self.spec, self.root))
+        return build(self.spec, host, options, placement, compiled_filter(self.spec))
 
     def _hook_states(self) -> dict[str, tuple[str, str]]:
         """What the hooks that PID 1 runs get on their standard input."""
@@ -268,6 +266,10 @@ class Creation:
                 operation.pointer, hook["kind"], hook["path"], hook["args"], hook["env"], hook["timeout"],
                 f"{head}{self.launch.pid}{tail}", self.bundle,
             )  # fmt: skip
+
+    def _pass_listener(self, listener: int) -> None:
+        state = hook_state(self.id, self.bundle, "creating", self.spec.annotations)
+        pass_listener(self.spec, listener, self.launch.pid, self.launch.pid, state)
 
     def undo(self) -> None:
         """Leave nothing. What resists stays on disk, for `delete --force`."""
@@ -371,13 +373,30 @@ def connected(request: Request) -> int:
     return connect(request.console_socket, "console socket")
 
 
-def compiled_filter(spec: Spec, root: str) -> tuple[bytes, int] | None:
+def pass_listener(spec: Spec, listener: int, pid: int, init: int, state: tuple[str, str]) -> None:
+    """Give the listener of a process's filter to the agent of linux.seccomp.listenerPath.
+
+    :param pid: the process
+    :param init: PID 1 of the container
+    :param state: the container's state document, before and after that pid
+    :raises HostError: nobody takes it
+    """
+    from ..launch import agent
+
+    seccomp = spec.linux.seccomp
+    assert seccomp is not None
+    head, tail = state
+    document = agent.process_state(pid, seccomp.listener_metadata or "", (f"{head}{init}", tail), SPEC_VERSION)
+    agent.send(seccomp.listener_path or "", document, listener)
+
+
+def compiled_filter(spec: Spec) -> tuple[bytes, int] | None:
     """linux.seccomp as BPF and flags."""
     if spec.linux.seccomp is None:
         return None
-    from ..seccomp.cache import compile_filter
+    from ..seccomp.cache import compile_filter, places
 
-    return compile_filter(spec.linux.seccomp, f"{root}/{_SECCOMP_CACHE}")
+    return compile_filter(spec.linux.seccomp, *places())
 
 
 def announce(pid: int, request: Request, kind: str) -> None:
@@ -397,7 +416,7 @@ def announce(pid: int, request: Request, kind: str) -> None:
         finally:
             posix.close(pidfd)
     if request.pid_file:
-        containers.write_file(request.pid_file, str(pid).encode(), 0o666)
+        give(request.pid_file, str(pid).encode(), 0o666)
 
 
 def _entry(id: str, bundle: str, spec: Spec, directories: tuple[CgroupDir, ...]) -> containers.Entry:
@@ -426,9 +445,10 @@ def timestamp() -> str:
 
 
 def _fifo(path: str) -> int:
-    """PID 1 waits on it. Opened for reading and writing, which never blocks (fifo(7))."""
+    """PID 1 waits on it. Opened for reading and writing, which never blocks (fifo(7)); nor does what it reads and
+    writes there, whatever others have taken or written."""
     posix.mkfifo(path, 0o600)
-    return posix.open(path, posix.O_RDWR | posix.O_CLOEXEC)
+    return posix.open(path, posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC)
 
 
 def _late(plan: Plan) -> tuple[containers.Late, ...]:

@@ -6,7 +6,7 @@ import posix
 
 from .. import steps
 from ..cgroup import members
-from ..errors import ContainerNotFound, Error, HostError, StateError
+from ..errors import ContainerNotFound, Error, HostError, StateError, worded
 from ..host.procfs import is_alive, open_process, wait_for_end
 from ..store import containers
 from .kill import SIGKILL, signal_init
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 _DEATH = 10_000  # milliseconds that a killed PID 1 gets
 _LOOK = 100  # after so many it may be in its exit, and stay there (see is_alive)
+_LOCK = 10.0  # seconds that another command gets to notice that its container has been killed
 
 
+@worded
 def delete(root: str, id: str, force: bool = False, warn: Callable[[Error], None] | None = None) -> None:
     """Remove a stopped container, or a created one, which is killed; with force any.
 
@@ -29,14 +31,14 @@ def delete(root: str, id: str, force: bool = False, warn: Callable[[Error], None
     :raises HostError: something cannot be removed; the state is kept, for another attempt
     """
     try:
-        fd = _lock(root, id, force)
+        fd = _lock(root, id) if force else containers.lock(root, id)
     except ContainerNotFound:
         if force:
             return
         raise
     try:
         try:
-            entry = containers.load(root, id)
+            entry = _load(root, id, force)
         except ContainerNotFound:
             # A create that was killed before it had made anything else: the state file comes first.
             containers.remove(root, id)
@@ -49,20 +51,40 @@ def delete(root: str, id: str, force: bool = False, warn: Callable[[Error], None
         posix.close(fd)
 
 
-def _lock(root: str, id: str, force: bool) -> int:
-    """The lock; with force, from a create that is not coming to its end (a hook hangs), by killing its PID 1."""
-    if force:
+def _load(root: str, id: str, force: bool) -> containers.Entry:
+    """What is on disk; with force, of a damaged state file what can still be read, and its cgroup is killed."""
+    try:
+        return containers.load(root, id)
+    except containers.Damaged:
+        if not force:
+            raise
+    entry = containers.salvage(root, id)
+    members.signal_all(entry.cgroup, SIGKILL)
+    return entry
+
+
+def _lock(root: str, id: str) -> int:
+    """The lock, by force: whoever has it, and waits for the container, need not wait any longer when that is killed.
+
+    :raises HostError: who has it does not let go
+    """
+    end = delay = 0.0
+    while True:
         try:
             return containers.lock(root, id, wait=False)
         except BlockingIOError:
             pass
+        import time
+
+        end = end or time.monotonic() + _LOCK
         try:
-            entry = containers.load(root, id)
-            if entry.creating:
-                signal_init(entry, SIGKILL, forgiving=True)
+            _kill_all(_load(root, id, True), wait=0)  # each time: a create may come to its PID 1 only now
         except ContainerNotFound:
             pass
-    return containers.lock(root, id)
+        if time.monotonic() > end:
+            raise HostError(f"container is in use: {containers.holder(root, id)} does not end within {_LOCK:.0f} s")
+        delay = min(delay + 0.005, 0.1)
+        time.sleep(delay)
 
 
 def destroy(root: str, entry: containers.Entry, warn: Callable[[Error], None] | None, directory: str = "") -> None:
@@ -73,8 +95,8 @@ def destroy(root: str, entry: containers.Entry, warn: Callable[[Error], None] | 
     """
     steps.reach("delete.kill")
     if entry.pid and (entry.creating or entry.shared_pid or is_alive(entry.pid, entry.start)):
-        _kill_all(entry)
-    config = containers.config(root, entry.id) if "poststop" in entry.hooks else b""
+        _kill_all(entry, wait=_DEATH)
+    config = _config(root, entry, warn) if "poststop" in entry.hooks else b""
     steps.reach("delete.cgroup")
     try:
         members.remove(entry.cgroup)
@@ -85,20 +107,42 @@ def destroy(root: str, entry: containers.Entry, warn: Callable[[Error], None] | 
     steps.reach("delete.directory")
     containers.remove(root, entry.id)
     if config:
-        from .hooked import poststop
-
         try:
-            steps.reach("delete.poststop")
-            for failure in poststop(entry, config, directory):
-                if warn:
-                    warn(failure)
-        except Error as error:
+            _poststop(entry, config, warn, directory)
+        except Error as error:  # the container is gone, whatever becomes of these
             if warn:
                 warn(error)
 
 
-def _kill_all(entry: containers.Entry) -> None:
-    """SIGKILL to PID 1 and, through the cgroup, to everyone; return when they are gone."""
+@worded
+def _poststop(
+    entry: containers.Entry, config: bytes, warn: Callable[[Error], None] | None, directory: str = ""
+) -> None:
+    from .hooked import poststop
+
+    steps.reach("delete.poststop")
+    for failure in poststop(entry, config, directory):
+        if warn:
+            warn(failure)
+
+
+def _config(root: str, entry: containers.Entry, warn: Callable[[Error], None] | None) -> bytes:
+    """What has the poststop hooks; nothing where another delete was killed after it had removed that, or a create
+    before it came to it (and to a container)."""
+    try:
+        return containers.config(root, entry.id)
+    except HostError as error:
+        if warn and not entry.creating:
+            warn(HostError(f"poststop hooks are not run: {error}"))
+        return b""
+
+
+def _kill_all(entry: containers.Entry, wait: int) -> None:
+    """SIGKILL to PID 1 and, through the cgroup, to everyone.
+
+    :param wait: milliseconds that PID 1 gets to end
+    :raises HostError: it does not
+    """
     pidfd = -1
     try:
         if entry.pid:
@@ -106,14 +150,16 @@ def _kill_all(entry: containers.Entry) -> None:
     except ProcessLookupError:
         pass
     try:
-        members.signal_all(entry.cgroup, SIGKILL)
-        signal_init(entry, SIGKILL, forgiving=True)
-        members.thaw(entry.cgroup)
+        if entry.pid:
+            signal_init(entry, SIGKILL, forgiving=True)
+            members.signal_all(entry.cgroup, SIGKILL)
+            members.thaw(entry.cgroup)
         if pidfd >= 0:
-            for _ in range(_DEATH // _LOOK):
+            for _ in range(wait // _LOOK):
                 if wait_for_end(pidfd, _LOOK) or not is_alive(entry.pid, entry.start):
                     return
-            raise HostError("container init still running")
+            if wait:
+                raise HostError("container init still running")
     finally:
         if pidfd >= 0:
             posix.close(pidfd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps
-from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of
+from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of, worded, worded_work
 from ..host import facts
 from ..host.procfs import NAMESPACE_FILES, is_alive, open_process
 from ..launch.run import Launch
@@ -16,7 +16,18 @@ from ..record import Record, replace
 from ..spec.model import Capabilities
 from ..spec.read import read_stored
 from ..store import containers
-from .create import PLAIN, Request, announce, check_descriptors, check_terminal, compiled_filter, connected, tell
+from ..store.state import hook_state
+from .create import (
+    PLAIN,
+    Request,
+    announce,
+    check_descriptors,
+    check_terminal,
+    compiled_filter,
+    connected,
+    pass_listener,
+    tell,
+)
 from .status import PAUSED, STOPPED, status_of
 
 TYPE_CHECKING = False
@@ -44,6 +55,7 @@ class Command(Record):
     selinux_label: str = ""
 
 
+@worded
 def exec_(
     root: str,
     id: str,
@@ -78,6 +90,7 @@ class Execution:
 
     pid: int
 
+    @worded
     def __init__(
         self,
         root: str,
@@ -126,6 +139,7 @@ class Execution:
 
             tell(self._warn, "process", of_process(self.process))
 
+    @worded
     def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:
         """beginning(), and wait meanwhile."""
         work = self.beginning(console_socket, before_exec)
@@ -135,9 +149,10 @@ class Execution:
         except StopIteration as end:
             return int(end.value)
 
+    @worded_work
     def beginning(
         self, console_socket: int = -1, before_exec: Callable[[], None] | None = None
-    ) -> Generator[int, None, int]:
+    ) -> Generator[tuple[int, ...], None, int]:
         """Let the program run. Returns its pid, a child of this process. Yields as Launch.running() does.
 
         :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any
@@ -154,7 +169,7 @@ class Execution:
 
     def _begin(
         self, descriptors: dict[str, int], before_exec: Callable[[], None] | None
-    ) -> Generator[int, None, int]:
+    ) -> Generator[tuple[int, ...], None, int]:
         directories = sub_cgroups(self.entry.cgroup, self.request.sub_cgroups)
         descriptors["pidfd"] = pidfd = _pidfd(self.entry)
         try:
@@ -165,7 +180,7 @@ class Execution:
                 self._options(descriptors["console"] >= 0),
                 directories,
                 _foreign_namespaces(self.entry.pid),
-                compiled_filter(self.spec, self.root),
+                compiled_filter(self.spec),
             )
             if self._warn:
                 tell(self._warn, "process", _of_process(plan.warnings))
@@ -177,7 +192,11 @@ class Execution:
         finally:
             posix.close(pidfd)
         try:
-            yield from launch.running(lambda pid: steps.reach("exec.pid"), lambda: None)
+            yield from launch.running(
+                lambda pid: steps.reach("exec.pid"),
+                lambda: None,
+                lambda listener: self._pass_listener(launch.pid, listener),
+            )
             self.pid = launch.pid
             if before_exec:
                 before_exec()
@@ -188,7 +207,13 @@ class Execution:
         except BaseException:
             launch.abandon()
             raise
+        launch.close()
         return launch.pid
+
+    def _pass_listener(self, pid: int, listener: int) -> None:
+        entry = self.entry
+        state = hook_state(entry.id, entry.bundle, status_of(self.root, entry), self.spec.annotations)
+        pass_listener(self.spec, listener, pid, entry.pid, state)
 
     def _options(self, console: bool) -> Options:
         return Options(

@@ -20,12 +20,13 @@ def poststart(root: str, entry: containers.Entry, directory: str = "") -> None:
 
     :param directory: where they are run, if not here
     :raises HookError: one failed
+    :raises HostError: they cannot be found out; the container is killed then too
     """
     try:
         config = containers.config(root, entry.id)
         for failure in _failures("poststart", "running", entry, config, entry.pid, directory):
             raise failure
-    except HookError:
+    except BaseException:  # also if they cannot even be run
         members.signal_all(entry.cgroup, SIGKILL)
         signal_init(entry, SIGKILL, forgiving=True)
         raise

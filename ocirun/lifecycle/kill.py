@@ -6,13 +6,14 @@ import posix
 
 from .. import steps
 from ..cgroup import members
-from ..errors import HostError, StateError, reason_of
+from ..errors import HostError, StateError, reason_of, worded
 from ..host.procfs import is_alive, open_process, send_signal
 from ..store import containers
 
 SIGKILL = 9
 
 
+@worded
 def kill(root: str, id: str, signal: int, everyone: bool = False) -> None:
     """Send a signal to PID 1; SIGKILL reaches all processes of the container, whatever namespaces it has.
 
@@ -31,7 +32,7 @@ def kill(root: str, id: str, signal: int, everyone: bool = False) -> None:
             signal_init(entry, signal, everyone)
         return
     signal_init(entry, signal, everyone)
-    if signal == SIGKILL and members.frozen(entry.cgroup):
+    if signal == SIGKILL:
         members.thaw(entry.cgroup)  # the frozen do not die
 
 

@@ -45,5 +45,5 @@ def planned(
     if spec.linux.seccomp:
         from ..seccomp.cache import compile_filter  # and libseccomp with it
 
-        filter = compile_filter(spec.linux.seccomp, None)
+        filter = compile_filter(spec.linux.seccomp)
     return build(spec, host, options, driver.place(spec, host, ID, rootless), filter), as_root

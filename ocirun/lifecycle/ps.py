@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..cgroup import members
-from ..errors import StateError
+from ..errors import StateError, worded
 from ..store import containers
 from .status import STOPPED, status_of
 
 
+@worded
 def pids(root: str, id: str) -> list[int]:
     """All processes of a container, as pids of the caller's namespace.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps
-from ..errors import ContainerNotFound, HostError
+from ..errors import ContainerNotFound, HostError, worded, worded_work
 from ..store import containers
 from . import foreground
 from .create import PLAIN, Creation, Request, announce, check_terminal, connected, shares_pids
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..spec.model import Spec
 
 
+@worded
 def run(
     root: str,
     id: str,
@@ -99,9 +100,10 @@ def start(
         return notifier
 
 
+@worded_work
 def starting(
     creation: Creation, console_socket: int = -1, before_exec: Callable[[], None] | None = None
-) -> Generator[int, None, Notifier | None]:
+) -> Generator[tuple[int, ...], None, Notifier | None]:
     """Make the container and let it run at once, without an exec fifo. What is still to be passed on, if anything.
 
     :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import posix
 import select
+from _struct import unpack
 
 from .. import steps
-from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason
-from ..host.procfs import is_alive, is_pidfd, open_process
+from ..errors import Error, HookError, HostError, OperationError, StateError, reason_of, reported_reason, worded
+from ..host.procfs import has_executed, is_alive, is_pidfd, open_process, wait_for_end
 from ..store import containers
-from .status import CREATED, STOPPED, status_of
+from .status import CREATED, RUNNING, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launch.notify import Notifier
 
+_LOOK = 50  # milliseconds between two looks at PID 1
+_WORD, _AGAIN = b"\0", b"\1"
+_ERRNO_MAX = 4095
+_ENXIO = 6
+_FIONREAD = 0x541B  # <asm-generic/ioctls.h>
 
+
+@worded
 def start(root: str, id: str, notify_socket: str = "") -> None:
     """Start a created container. Returns when the program has been executed.
 
@@ -36,11 +45,15 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
             raise StateError("cannot start an already running container")
         if notify_socket:
             notifier = _notifier(root, id, notify_socket)
-        _open_the_way(root, entry)
+        if "poststart" in entry.hooks:
+            from .hooked import poststart  # what cannot be loaded must be known before the program runs
+        try:
+            _open_the_way(root, entry)
+        except (HostError, OSError):
+            if status_of(root, entry) != RUNNING:  # else it has happened, and that is what was asked for
+                raise
         if "poststart" in entry.hooks:
             steps.reach("start.poststart")
-            from .hooked import poststart
-
             poststart(root, entry)
     finally:
         posix.close(fd)
@@ -57,15 +70,23 @@ def _notifier(root: str, id: str, caller: str) -> Notifier | None:
 
 
 def _open_the_way(root: str, entry: containers.Entry) -> None:
-    """Write the byte that PID 1 waits for, then wait until its exec closes the other end of the fifo.
+    """Write the byte that PID 1 waits for, then wait until it has executed the program.
 
     PID 1 holds the fifo for reading and writing, close-on-exec, and takes the byte right before the exec. When
     something fails (a startContainer hook, the exec), it leaves the reason in the fifo before it exits: our own open
-    end keeps that alive. A byte alone is from a PID 1 that was killed.
+    end keeps that alive.
+
+    Processes that were put into the created container may be able to open the fifo too, by /proc: to hold it open, to
+    take the byte, to write what they like. So what the kernel says of PID 1 counts, and what is in the fifo only for
+    a PID 1 that has ended: for the words of the error, and where its parent has reaped it before we looked.
+
+    :raises StateError: it had ended before
+    :raises HookError: a startContainer hook failed
+    :raises OperationError: the program could not be executed
     """
     fifo = f"{root}/{entry.id}/exec.fifo"
     steps.reach("start.fifo")
-    pidfd = -1
+    pidfd = fd = -1
     try:
         try:
             pidfd = open_process(entry.pid)
@@ -73,40 +94,84 @@ def _open_the_way(root: str, entry: containers.Entry) -> None:
             raise StateError("cannot start a container that has stopped") from None
         if not is_alive(entry.pid, entry.start):
             raise StateError("cannot start a container that has stopped")
-        fd = posix.open(fifo, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
         try:
-            posix.write(fd, b"\0")
-            poll = select.poll()
-            poll.register(fd, 0)  # POLLERR needs no asking: nobody reads any more
-            if is_pidfd(pidfd):
-                poll.register(pidfd, select.POLLIN)
-            poll.poll()
-            left = _left_in(fifo)
-        finally:
-            posix.close(fd)
+            fd = posix.open(fifo, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != _ENXIO:  # nobody reads: it has got its word from somebody else, or ends
+                raise
+        failure = _wait_for_exec(entry, fifo, pidfd, fd)
     except OSError as error:
         raise HostError(f"open {fifo}: {reason_of(error.errno or 0)}") from None
     finally:
-        if pidfd >= 0:
-            posix.close(pidfd)
-    if left == b"\0":
-        raise HostError("container init was killed before it executed the program")
-    if left:
-        raise _late_failure(entry, left.lstrip(b"\0").decode("utf-8", "backslashreplace"))
+        for opened in (pidfd, fd):
+            if opened >= 0:
+                posix.close(opened)
+    if failure is not None:
+        raise failure
     steps.reach("start.unlink")
     posix.unlink(fifo)
 
 
-def _late_failure(entry: containers.Entry, report: str) -> Error:
-    """The error for PID 1's last words, "INDEX ERRNO TEXT" (native/init/wire.c)."""
-    index, errno, text = report.split(" ", 2)
-    reason = reported_reason(text, int(errno))
+def _wait_for_exec(entry: containers.Entry, fifo: str, pidfd: int, fd: int) -> Error | None:
+    """Give PID 1 its word, and wait until it has executed the program, or ended before: why?
+
+    :param fd: the fifo, open for writing; -1: nobody reads it any more
+    """
+    killed = HostError("container init was killed before it executed the program")
+    poll = select.poll()
+    if is_pidfd(pidfd):
+        poll.register(pidfd, select.POLLIN)
+    held = fd >= 0
+    if held:
+        poll.register(fd, 0)  # POLLERR needs no asking: nobody reads any more
+        _write(fd, _WORD)
+    while True:
+        ready = [which for which, _ in poll.poll(_LOOK)]
+        if fd in ready:
+            held = False
+            poll.unregister(fd)
+        try:
+            alive, executed = has_executed(entry.pid, entry.start)
+        except (ProcessLookupError, PermissionError):
+            if held and not wait_for_end(pidfd, 0):
+                continue  # hidden (hidepid= of /proc)
+            # Its parent has reaped it, or it is hidden: PID 1 takes the word before the exec, and leaves it if killed.
+            left = _left_in(fifo)
+            return _late_failure(entry, left) or (killed if left == _WORD else None)
+        if executed:
+            return None
+        if not alive:
+            return _late_failure(entry, _left_in(fifo)) or killed
+        if held and not ready and _is_empty(fd):
+            _write(fd, _AGAIN)  # either PID 1 is about to execute it, or somebody else has taken its word
+
+
+def _late_failure(entry: containers.Entry, left: bytes) -> Error | None:
+    """The error for PID 1's last words, "INDEX ERRNO TEXT" (native/init/wire.c). None if these are none."""
+    words = left.lstrip(_WORD + _AGAIN).split(b" ", 2)
+    if len(words) < 3 or not words[1].isdigit() or len(words[1]) > 4 or int(words[1]) > _ERRNO_MAX:
+        return None
+    errno = int(words[1])
+    reason = reported_reason(words[2].rstrip(_WORD + _AGAIN).decode("utf-8", "backslashreplace"), errno)
     for late in entry.late:
-        if str(late.index) == index:
+        if b"%d" % late.index == words[0]:
             if late.hook:
                 return HookError(f"{late.pointer}: {late.what}: {reason}")
-            return OperationError(late.what, late.pointer, int(errno), reason)
-    return HostError(f"container init: {reason}")
+            return OperationError(late.what, late.pointer, errno, reason)
+    return None
+
+
+def _write(fifo: int, word: bytes) -> None:
+    try:
+        posix.write(fifo, word)
+    except BlockingIOError:  # somebody else has filled it: PID 1 has a word
+        pass
+    except BrokenPipeError:  # nobody reads any more
+        pass
+
+
+def _is_empty(fifo: int) -> bool:
+    return unpack("i", fcntl.ioctl(fifo, _FIONREAD, b"\0" * 4)) == (0,)
 
 
 def _left_in(fifo: str) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ..errors import ContainerNotFound, HostError
+from ..errors import ContainerNotFound, HostError, worded
 from ..store import containers
 from ..store.state import State
 from .status import STOPPED, status_of
 
 
+@worded
 def state(root: str, id: str) -> State:
     """The state of one container.
 
@@ -27,6 +28,7 @@ def state(root: str, id: str) -> State:
     )
 
 
+@worded
 def list_containers(root: str) -> list[State]:
     """The states of all containers below the root directory, by id."""
     found = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from ..cgroup import members
-from ..host.procfs import is_alive
+from ..host.procfs import has_executed, is_alive
 from ..store import containers
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
@@ -22,14 +22,18 @@ def status_of(root: str, entry: containers.Entry) -> str:
         return STOPPED
     if members.frozen(entry.cgroup):
         return PAUSED
-    return CREATED if _waits_for_start(root, entry.id) else RUNNING
+    return CREATED if _waits_for_start(root, entry) else RUNNING
 
 
-def _waits_for_start(root: str, id: str) -> bool:
-    """PID 1 holds the exec fifo open until its exec, so that a writer finds a reader just so long (fifo(7))."""
+def _waits_for_start(root: str, entry: containers.Entry) -> bool:
+    """PID 1 holds the exec fifo open until its exec, so that a writer finds a reader just so long (fifo(7)); or longer,
+    where a process of the container has opened it too: then the kernel knows of the exec."""
     try:
-        fd = posix.open(f"{root}/{id}/exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+        fd = posix.open(f"{root}/{entry.id}/exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except OSError:  # ENOENT: started; ENXIO: nobody reads
         return False
     posix.close(fd)
-    return True
+    try:
+        return not has_executed(entry.pid, entry.start)[1]
+    except (ProcessLookupError, PermissionError):  # hidden (hidepid= of /proc), or it has ended just now
+        return True

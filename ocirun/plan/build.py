@@ -11,7 +11,18 @@ from . import mount_options, mounts, ops, parent, process
 from .draft import Draft
 from .ops import NO_SLOT, Operation
 from .path import clean
-from .tables import MS_PRIVATE, MS_REC, MS_SLAVE, MS_UNBINDABLE, O_PATH, O_RDONLY, O_WRONLY, PROPAGATION
+from .tables import (
+    ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    O_PATH,
+    O_RDONLY,
+    O_WRONLY,
+    PROPAGATION,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +49,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     linux = spec.linux
     spaces = {space.type: (space.path, f"/linux/namespaces/{n}") for n, space in enumerate(linux.namespaces)}
     wishes = mount_options.read_mounts(draft, spec.mounts, host)
+    _refuse_in_foreign_namespace(draft, spec, wishes)
     if linux.mount_label:
         from . import labels
 
@@ -75,7 +87,7 @@ def refusals(spec: Spec, host: Host) -> list[Problem]:
     """What build() refuses without a further look: for who has found other errors, and lists them all."""
     draft = Draft("/")
     _refuse_unsupported(draft, spec, host, False)
-    mount_options.read_mounts(draft, spec.mounts, host)
+    _refuse_in_foreign_namespace(draft, spec, mount_options.read_mounts(draft, spec.mounts, host))
     return draft.problems
 
 
@@ -88,8 +100,6 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) ->
         labels.check_mounts(draft, spec, host)
     if linux.intel_rdt:
         draft.unsupported("/linux/intelRdt", "intelRdt")
-    if linux.seccomp and linux.seccomp.listener_path:
-        draft.unsupported("/linux/seccomp/listenerPath", "a seccomp listener")
     if no_pivot and PROPAGATION.get(linux.rootfs_propagation or "", 0) & MS_PRIVATE:
         draft.refuse("/linux/rootfsPropagation", "rootfsPropagation of [r]private is not safe without pivot_root")
     if host.shared:
@@ -102,6 +112,23 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) ->
         draft.refuse("/process/scheduler/flags", expected)
     if host.euid and linux.namespace("user") is None:
         draft.refuse("/linux/namespaces", "rootless container requires user namespaces")
+
+
+def _refuse_in_foreign_namespace(draft: Draft, spec: Spec, wishes: Sequence[Wish]) -> None:
+    """Where the mount namespace is another's, its mounts stay as they are: what would change the root's, or that above
+    it, is refused, and in the caller's own also what would make a mount of the configuration more than that."""
+    if has_own_mounts(spec):
+        return
+    expected = "expected a mount namespace of the container's own (/linux/namespaces), of which this is a property"
+    if spec.root.readonly:
+        draft.refuse("/root/readonly", expected)
+    if spec.linux.rootfs_propagation:
+        draft.refuse("/linux/rootfsPropagation", expected)
+    if spec.linux.joins("mount"):
+        return
+    for wish in wishes:
+        if wish.flags & MS_RDONLY or wish.rec_set & ATTR_RDONLY or wish.propagations:
+            draft.refuse(f"{wish.pointer}/options", expected)
 
 
 def _cannot_fork(wanted: Process) -> bool:
@@ -228,7 +255,7 @@ def open_cgroups(
         refuses root of a user namespace that the cgroup does not belong to. cgroup.procs asks when it is opened, but
         then waits for RCU (8 to 20 ms).
     :param watched: processes of the container may look at the clone's descriptors while it still has them (exec). A
-        directory of a mount that is attached nowhere leads to no other place, by ".." neither.
+        directory of a read-only mount that is attached nowhere leads to no other place and takes no writes.
     """
     by_tasks = []
     clone = (NO_SLOT, NO_SLOT)
@@ -244,11 +271,7 @@ def open_cgroups(
             if by_fork:
                 clone = (draft.slot(), slot)
                 if watched:
-                    draft.add(
-                        ops.open_tree(
-                            "outer", pointer, path=directory.path, from_slot=NO_SLOT, recursive=0, slot=clone[0]
-                        )
-                    )
+                    draft.add(ops.open_cgroup("outer", pointer, path=directory.path, slot=clone[0]))
                 else:
                     draft.add(ops.open("outer", pointer, path=directory.path, flags=O_PATH, slot=clone[0]))
     return by_tasks, clone
@@ -324,7 +347,7 @@ def _root_filled(
             flags |= MS_REC
         pointer = "/linux/rootfsPropagation" if spec.linux.rootfs_propagation else ""
         add(ops.propagation("init", pointer, flags=flags))
-    if own_mounts or spec.root.readonly or spec.linux.rootfs_propagation:
+    if own_mounts:
         add(ops.mount_root("init", "/root/path", path=draft.host_path(spec.root.path), slot=NO_SLOT))
     else:
         add(ops.root_here("init", "/root/path"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "open": (("path", "str"), ("flags", "u32"), ("slot", "u32")),
     "open_tree": (("path", "str"), ("from_slot", "u32"), ("recursive", "u32"), ("slot", "u32")),
+    "open_cgroup": (("path", "str"), ("slot", "u32")),
     "new_mount": (("fstype", "str"), ("source", "str"), ("options", "strv"), ("ms_flags", "u32"), ("slot", "u32")),
     "put_away": (("first", "u32"), ("count", "u32")),
     "user_namespace": (("uid_map", "str"), ("gid_map", "str"), ("slot", "u32")),
@@ -69,6 +70,7 @@ FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "umask": (("mask", "u32"),),
     "chdir": (("path", "str"), ("required", "u32")),
     "set_rlimit": (("resource", "u32"), ("pad", "u32"), ("soft", "u64"), ("hard", "u64")),
+    "listener": (),
     "seccomp": (("filter", "blob"), ("flags", "u32")),
     "find_executable": (("name", "str"), ("env", "strv")),
     "ready": (),

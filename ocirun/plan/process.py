@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _struct import pack
 
-from ..spec.tables import CAPABILITIES, RLIMITS
+from ..spec.tables import CAPABILITIES, RLIMITS, SECCOMP_NEW_LISTENER
 from . import ops
 from .host import EVERY_CAPABILITY
 
@@ -186,8 +186,11 @@ def environment(env: Sequence[str]) -> tuple[str, ...]:
 
 
 def _seccomp(draft: Draft, filter: tuple[bytes, int] | None) -> None:
-    if filter is not None:
-        draft.add(ops.seccomp("init", "/linux/seccomp", filter=filter[0], flags=filter[1]))
+    if filter is None:
+        return
+    if filter[1] & SECCOMP_NEW_LISTENER:
+        draft.add(ops.listener("init", "/linux/seccomp/listenerPath"))
+    draft.add(ops.seccomp("init", "/linux/seccomp", filter=filter[0], flags=filter[1]))
 
 
 def _granted(draft: Draft, wanted: Process, name: str, held: int) -> int:

@@ -84,16 +84,15 @@ def blocking(work: Callable[P, Waiting[T]]) -> Callable[P, T]:
     return call
 
 
-def readable(work: Generator[int, None, T], until: float | None = None) -> Waiting[T]:
-    """Work that yields a descriptor wherever it is going to wait until that can be read.
+def readable(work: Generator[tuple[int, ...], None, T], until: float | None = None) -> Waiting[T]:
+    """Work that yields, wherever it is going to wait, the descriptors for one of which to be readable.
 
     :param until: time.monotonic()
     :raises TimeoutError: that has come; the work is undone
     """
     try:
         while True:
-            fd = next(work)
-            yield Wait((fd,), (), until)
+            yield Wait(next(work), (), until)
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError("out of time")
     except StopIteration as end:

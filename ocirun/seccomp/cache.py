@@ -2,7 +2,8 @@
 
 An entry is named by the hash of the profile and holds, checked at every use: the hash of what follows; a line for
 each file that the result depends on (libseccomp, and filter.py) with what tells one version of it from another; an
-empty line; the program. What does not fit is compiled again.
+empty line; the program. What does not fit is compiled again. There is one place for all root directories, since an
+entry depends on no container: it outlives them all, and no directory of an engine gets it.
 """
 
 from __future__ import annotations
@@ -10,21 +11,35 @@ from __future__ import annotations
 import posix
 from _blake2 import blake2b  # hashlib costs ten times as much to import
 
-from ..host.files import read_file
+from ..host.files import read_regular
 from ..spec.seccomp import SECCOMP_FLAGS
+from ..spec.tables import SECCOMP_NEW_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.seccomp import Seccomp
 
 _COMPILER = __file__.rpartition("/")[0] + "/filter.py"
+_WAIT_KILLABLE = SECCOMP_FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 _ENTRIES = 128  # more than that, and something generates profiles: all go
+_LARGEST = 1 << 20  # bytes; the kernel takes programs of 32 KiB (BPF_MAXINSNS)
+_NAME = "ocirun/@seccomp"  # in /run; no container below the default root directory can have that id
 
 
-def compile_filter(seccomp: Seccomp, cache: str | None) -> tuple[bytes, int]:
+def places() -> tuple[str, ...]:
+    """Where entries may be kept: below /run for root, else (also for root of a user namespace to whom that does not
+    belong) in the user's runtime directory."""
+    runtime = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    found = [f"/run/{_NAME}"] if posix.geteuid() == 0 else []
+    if runtime[:1] == "/":
+        found.append(f"{runtime}/{_NAME}")
+    return tuple(found)
+
+
+def compile_filter(seccomp: Seccomp, *caches: str) -> tuple[bytes, int]:
     """The program (struct sock_filter[]) and the SECCOMP_FILTER_FLAG_* for seccomp(2).
 
-    :param cache: directory of compiled programs, made when missing; None for none
+    :param caches: directories of compiled programs, of which the first is taken that is, or can become, ours alone
     :raises OperationError: the profile cannot be compiled
     """
     flags = seccomp.flags
@@ -34,15 +49,51 @@ def compile_filter(seccomp: Seccomp, cache: str | None) -> tuple[bytes, int]:
     for flag in flags:
         if flag != "SECCOMP_FILTER_FLAG_TSYNC":  # the init has one thread
             bits |= SECCOMP_FLAGS[flag]
-    path = f"{cache}/{_key(seccomp)}" if cache else ""
-    program = _load(path) if cache else None
-    if program is None:
-        from .filter import compile
+    if seccomp.listener_path and any(rule.action == "SCMP_ACT_NOTIFY" for rule in seccomp.syscalls):
+        bits |= SECCOMP_NEW_LISTENER
+    else:
+        bits &= ~_WAIT_KILLABLE  # of those who wait for an agent; the kernel refuses it where there is none
+    cache = next(filter(lambda fd: fd >= 0, map(_open, caches)), -1)
+    try:
+        name = _key(seccomp) if cache >= 0 else ""
+        program = _load(cache, name) if name else None
+        if program is None:
+            from .filter import compile
 
-        program = compile(seccomp)
-        if cache:
-            _save(cache, path, program)
+            program = compile(seccomp)
+            if name:
+                _save(cache, name, program)
+    finally:
+        if cache >= 0:
+            posix.close(cache)
     return program, bits
+
+
+def _open(cache: str) -> int:
+    """The directory, made when missing; -1 where others could have put something into it, or there cannot be one."""
+    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    try:
+        try:
+            fd = posix.open(cache, flags)
+        except FileNotFoundError:
+            _make(cache)
+            fd = posix.open(cache, flags)
+    except OSError:
+        return -1
+    stat = posix.fstat(fd)
+    if stat.st_uid == posix.geteuid() and not stat.st_mode & 0o022:
+        return fd
+    posix.close(fd)
+    return -1
+
+
+def _make(cache: str) -> None:
+    # Sticky: what cleans up $XDG_RUNTIME_DIR leaves it alone (XDG base directories).
+    for path, mode in ((cache.rpartition("/")[0], 0o1700), (cache, 0o700)):
+        try:
+            posix.mkdir(path, mode)
+        except FileExistsError:
+            pass
 
 
 def library_version() -> str:
@@ -56,10 +107,10 @@ def _key(seccomp: Seccomp) -> str:
     return blake2b(f"{posix.uname().machine}\0{seccomp.raw!r}".encode(), digest_size=32).hexdigest()
 
 
-def _load(path: str) -> bytes | None:
+def _load(cache: int, name: str) -> bytes | None:
     """The program of an entry, None when there is none that can be used."""
     try:
-        entry = read_file(path)
+        entry = read_regular(name, _LARGEST, cache)
     except OSError:
         return None
     content = entry[32:]
@@ -81,19 +132,17 @@ def _version(path: bytes) -> bytes | None:
     return b"%s\t%d:%d:%d" % (path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
-def _save(cache: str, path: str, program: bytes) -> None:
+def _save(cache: int, name: str, program: bytes) -> None:
     """Write an entry. That it cannot be written is no error: the next container compiles again."""
     lines = [_version(_library()), _version(_COMPILER.encode("utf-8", "surrogateescape"))]
     content = b"\n".join(line for line in lines if line) + b"\n\n" + program
-    temporary = f"{path}.{posix.getpid()}"
+    temporary = f"{name}.{posix.urandom(8).hex()}"
     try:
-        try:
-            posix.mkdir(cache, 0o700)
-        except FileExistsError:
-            names = posix.listdir(cache)
-            for name in names if len(names) >= _ENTRIES else ():
-                posix.unlink(f"{cache}/{name}")
-        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
+        names = posix.listdir(cache)
+        for old in names if len(names) >= _ENTRIES else ():
+            _forget(cache, old)
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+        fd = posix.open(temporary, flags, 0o600, dir_fd=cache)
     except OSError:
         return
     try:
@@ -101,9 +150,17 @@ def _save(cache: str, path: str, program: bytes) -> None:
             posix.write(fd, blake2b(content, digest_size=32).digest() + content)
         finally:
             posix.close(fd)
-        posix.rename(temporary, path)
+        posix.rename(temporary, name, src_dir_fd=cache, dst_dir_fd=cache)
     except OSError:
-        posix.unlink(temporary)
+        _forget(cache, temporary)
+
+
+def _forget(cache: int, name: str) -> None:
+    """Remove an entry, or what somebody is just writing, who then does without."""
+    try:
+        posix.unlink(name, dir_fd=cache)
+    except OSError:
+        pass
 
 
 def _library() -> bytes:

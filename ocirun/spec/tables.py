@@ -86,3 +86,6 @@ PROPAGATIONS: frozenset[str] = frozenset(
 
 CLOCKS: dict[str, int] = {"monotonic": 1, "boottime": 7}
 """The clocks that a time namespace offsets, <linux/time.h>"""
+
+SECCOMP_NEW_LISTENER = 1 << 3
+"""SECCOMP_FILTER_FLAG_NEW_LISTENER (seccomp(2)): no word of the specification's, but of SCMP_ACT_NOTIFY."""

@@ -29,13 +29,30 @@ import fcntl
 import posix
 
 from ..errors import ContainerExists, ContainerNotFound, HostError, UsageError, reason_of
-from ..host.files import read_file
+from ..host.files import read_file, read_regular, write_all, write_file
 from ..plan.cgroup import CgroupDir
 from ..record import Record
 
-_EACCES, _EROFS = 13, 30
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EACCES, _EINVAL, _EFBIG, _EROFS, _ENOLCK, _ELOOP, _EOPNOTSUPP = 13, 22, 27, 30, 37, 40, 95
+_PID_LARGEST = 1 << 22  # PID_MAX_LIMIT of the kernel
+_SHOWN = 200  # bytes of a command line in an error
+_STATE_LARGEST = 64 << 20  # bytes: config.json can be 16 MiB long, and its annotations are twice in here
 _ID_LONGEST = 255  # NAME_MAX: directories have that name
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+# What is killed while it removes a container must still be found by `delete --force`: who is in it is in `state`. (The
+# poststop hooks are in config.json, and lost with it.)
+_LAST = ("config.json", "state")
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+
+
+class Damaged(HostError):
+    """A state file that no program of ours has written."""
 
 
 class Late(Record):
@@ -106,6 +123,14 @@ def claim(root: str, id: str) -> int:
         return lock(root, id)
     except (ContainerNotFound, FileNotFoundError):  # `delete --force` came in between
         raise ContainerExists(id) from None
+    except BaseException as error:
+        try:
+            posix.rmdir(path)
+        except OSError:
+            pass
+        if isinstance(error, OSError):
+            raise _not_made("container's", path, error) from None
+        raise
 
 
 def make_root(root: str) -> None:
@@ -136,7 +161,8 @@ def _not_made(which: str, path: str, error: OSError) -> HostError:
 def lock(root: str, id: str, wait: bool = True) -> int:
     """The container's directory, opened and locked: one command at a time changes a container.
 
-    Held until the descriptor is closed.
+    Held until the descriptor is closed. A file system that knows no locks (NFS without its lock daemon, FUSE) is
+    taken without: then nothing but the user keeps two commands from one container, as with other runtimes.
 
     :param wait: for another command to end
     :raises ContainerNotFound: there is none
@@ -152,11 +178,20 @@ def lock(root: str, id: str, wait: bool = True) -> int:
         except OSError as error:
             raise HostError(f"open {path}: {reason_of(error.errno or 0)}") from None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (_ENOLCK, _EOPNOTSUPP):
+                    raise
             if posix.fstat(fd).st_nlink:
                 return fd
-        except BaseException:
+        except BlockingIOError:
             posix.close(fd)
+            raise
+        except BaseException as error:
+            posix.close(fd)
+            if isinstance(error, OSError):
+                raise HostError(f"lock {path}: {reason_of(error.errno or 0)}") from None
             raise
         posix.close(fd)  # deleted while we waited; there may be a new one of that id
 
@@ -169,50 +204,103 @@ def is_locked(root: str, id: str) -> bool:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:  # EWOULDBLOCK; or there are no locks here, and who cannot tell must not say that it is over
         return True
     finally:
         posix.close(fd)
     return False
 
 
+def holder(root: str, id: str) -> str:
+    """In words, the process that has the container's lock, by /proc/locks (proc_locks(5))."""
+    try:
+        stat = posix.stat(directory(root, id))
+        wanted = b"%02x:%02x:%d" % (posix.major(stat.st_dev), posix.minor(stat.st_dev), stat.st_ino)
+        for line in read_file("/proc/locks").splitlines():
+            fields = line.split()
+            if fields[1] == b"FLOCK" and fields[5] == wanted:
+                pid = int(fields[4])
+                command = read_file(f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ")
+                return f"process {pid} ({command[:_SHOWN].decode('utf-8', 'replace')})"
+    except (OSError, IndexError, ValueError):  # it has just gone, or is in another pid namespace
+        pass
+    return "another command"
+
+
 def load(root: str, id: str) -> Entry:
     """Read a container's state file.
 
     :raises ContainerNotFound: there is none (or its create was killed before it was written)
-    :raises HostError: it cannot be read, or is of another format
+    :raises Damaged: it is none, or of another format
+    :raises HostError: it cannot be read
     """
     check_id(id)
     path = f"{root}/{id}/state"
     try:
-        data = read_file(path)
+        data = read_regular(path, _STATE_LARGEST)
     except (FileNotFoundError, NotADirectoryError):
         raise ContainerNotFound(id) from None
     except OSError as error:
-        raise HostError(f"read {path}: {reason_of(error.errno or 0)}") from None
+        kind = Damaged if error.errno in (_EINVAL, _EFBIG, _ELOOP) else HostError
+        raise kind(f"read {path}: {reason_of(error.errno or 0)}") from None
     try:
         return _entry(path, data)
-    except (KeyError, ValueError) as error:  # no other program of ours has written that
-        raise HostError(f"{path}: the state file is damaged: {error!r}") from None
+    except (KeyError, ValueError) as error:
+        raise Damaged(f"{path}: the state file is damaged: {error!r}") from None
+
+
+def salvage(root: str, id: str) -> Entry:
+    """What a state file says that load() cannot read: the cgroup, and PID 1 if both its pid and its start time are
+    there. Nothing, where it cannot be read at all."""
+    try:
+        data = read_regular(f"{root}/{id}/state", _STATE_LARGEST)
+    except OSError:
+        data = b""
+    single = dict.fromkeys(("bundle", "rootfs", "created", "document"), "") | {"uid": "0", "pid": "0", "start": "0"}
+    cgroup: list[CgroupDir] = []
+    for item in data.decode("utf-8", "surrogateescape").split("\0")[:-1]:
+        try:
+            parts = {**single, "id": id}
+            cgroup += _take(item, parts, {})
+            _made(parts, (), {})
+            single = parts
+        except (KeyError, ValueError):
+            continue
+    return _made({**single, "id": id}, cgroup, {})
 
 
 def _entry(path: str, data: bytes) -> Entry:
     single: dict[str, str] = {}
-    cgroup = []
+    cgroup: list[CgroupDir] = []
     late: dict[int, Late] = {}
     for item in data.decode("utf-8", "surrogateescape").split("\0")[:-1]:
-        key, _, value = item.partition("=")
-        if key == "cgroup":
-            words, mountpoint, where = value.split("\t", 2)
-            controllers = tuple(words.split(",")) if words else ()
-            cgroup.append(CgroupDir(controllers=controllers, path=where, mountpoint=mountpoint))
-        elif key == "late":
-            index, hook, pointer, what = value.split("\t", 3)
-            late[int(index)] = Late(index=int(index), pointer=pointer, hook=hook == "1", what=what)
-        else:
-            single[key] = value
+        cgroup += _take(item, single, late)
     if single.get("ocirun") != "1":
-        raise HostError(f"{path}: expected a state file of version 1, found version {single.get('ocirun', 'none')}")
+        raise Damaged(f"{path}: expected a state file of version 1, found version {single.get('ocirun', 'none')}")
+    return _made(single, cgroup, late)
+
+
+def _take(item: str, single: dict[str, str], late: dict[int, Late]) -> tuple[CgroupDir, ...]:
+    """Sort one entry in, or return it when it is a cgroup."""
+    key, _, value = item.partition("=")
+    if key == "cgroup":
+        words, mountpoint, where = value.split("\t", 2)
+        if where[:1] != "/" or not f"{where}/".startswith(f"{mountpoint}/"):
+            raise ValueError(f"cgroup {where}")
+        controllers = tuple(words.split(",")) if words else ()
+        return (CgroupDir(controllers=controllers, path=where, mountpoint=mountpoint),)
+    if key == "late":
+        index, hook, pointer, what = value.split("\t", 3)
+        late[int(index)] = Late(index=int(index), pointer=pointer, hook=hook == "1", what=what)
+    else:
+        single[key] = value
+    return ()
+
+
+def _made(single: dict[str, str], cgroup: Sequence[CgroupDir], late: dict[int, Late]) -> Entry:
+    pid = int(single["pid"])
+    if not 0 <= pid <= _PID_LARGEST:
+        raise ValueError(f"pid {pid}")
     return Entry(
         id=single["id"],
         bundle=single["bundle"],
@@ -220,7 +308,7 @@ def _entry(path: str, data: bytes) -> Entry:
         created=single["created"],
         document=single["document"],
         uid=int(single["uid"]),
-        pid=int(single["pid"]),
+        pid=pid,
         start=int(single["start"]),
         creating=single.get("creating") == "1",
         shared_pid="shared-pid" in single,
@@ -237,7 +325,7 @@ def config(root: str, id: str) -> bytes:
     """
     path = f"{root}/{id}/config.json"
     try:
-        return read_file(path)
+        return read_regular(path, _STATE_LARGEST)
     except OSError as error:
         raise HostError(f"read {path}: {reason_of(error.errno or 0)}") from None
 
@@ -274,7 +362,7 @@ def update(root: str, entry: Entry) -> None:
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC)
         try:
-            _write(fd, _text(_changing(entry)))
+            write_all(fd, _text(_changing(entry)))
         finally:
             posix.close(fd)
     except OSError as error:
@@ -291,64 +379,50 @@ def _text(items: list[str]) -> bytes:
     return "".join([f"{item}\0" for item in items]).encode("utf-8", "surrogateescape")
 
 
-def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Write a file whole or not at all (temporary file and rename).
-
-    :raises HostError: it cannot be written; the temporary file is gone
-    """
-    directory, slash, name = path.rpartition("/")
-    temporary = f"{directory}{slash}.{name}"
-    try:
-        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, mode)
-        try:
-            _write(fd, data)
-        finally:
-            posix.close(fd)
-        posix.rename(temporary, path)
-    except OSError as error:
-        try:
-            posix.unlink(temporary)
-        except OSError:
-            pass
-        raise HostError(f"write {path}: {reason_of(error.errno or 0)}") from None
-
-
-def _write(fd: int, data: bytes) -> None:
-    while data:
-        data = data[posix.write(fd, data) :]
-
-
 def remove(root: str, id: str) -> None:
-    """Remove a container's directory with everything that this runtime puts into it; the id is free then.
+    """Remove a container's directory with everything in it; the id is free then.
 
     :raises HostError: it cannot be removed
     """
     path = directory(root, id)
     try:
-        _remove(path)
+        _empty(path)
+        posix.rmdir(path)
+    except FileNotFoundError:
+        pass
     except OSError as error:
         raise HostError(f"remove {path}: {reason_of(error.errno or 0)}") from None
 
 
-def _remove(path: str) -> None:
-    try:
-        names = posix.listdir(path)
-    except FileNotFoundError:
-        return
-    # The state file last: what is killed in between must still be found by `delete --force`.
-    for name in sorted(names, key=lambda name: name == "state"):
+def _empty(path: str) -> None:
+    """Remove all that is in a directory of ours. (With few descriptors: there may be no more, as the reason.)
+
+    One directory in it belongs to the container (that of its socket for sd_notify(3)), which can fill it as it likes.
+    So what is in a directory below is moved up into this one: no depth is too deep then, and no name is followed.
+    """
+    while names := [name for name in posix.listdir(path) if name not in _LAST]:
+        for name in names:
+            try:
+                posix.unlink(f"{path}/{name}")
+            except FileNotFoundError:
+                pass
+            except IsADirectoryError:
+                _move_up(f"{path}/{name}", path)
+                posix.rmdir(f"{path}/{name}")
+    for name in _LAST:
         try:
             posix.unlink(f"{path}/{name}")
         except FileNotFoundError:
             pass
-        except IsADirectoryError:  # of the socket for sd_notify(3), the only one
-            for inner in posix.listdir(f"{path}/{name}"):
-                posix.unlink(f"{path}/{name}/{inner}")
-            posix.rmdir(f"{path}/{name}")
+
+
+def _move_up(inner: str, path: str) -> None:
+    fd = posix.open(inner, _DIRECTORY)
     try:
-        posix.rmdir(path)
-    except FileNotFoundError:
-        pass
+        for name in posix.listdir(fd):
+            posix.rename(name, f"{path}/@{posix.urandom(16).hex()}", src_dir_fd=fd)
+    finally:
+        posix.close(fd)
 
 
 def ids(root: str) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import harness
 import pytest
+from agent import Agent, listened
 from harness import Bundle, Network, Result, Runtime, Workshop
 
 from ocirun.steps import STEPS
@@ -30,17 +31,20 @@ def _nothing_left(leftovers: harness.Leftovers) -> None:
 
 @pytest.fixture
 def host(runtime: Runtime, scratch: Path) -> Iterator[Network]:
-    """The runtime's network namespace."""
+    """The runtime's network namespace, and a seccomp agent beside it."""
     made = Network(scratch / "host")
+    agent = Agent(scratch / "agent.sock")
     yield made
     runtime.clean()
+    agent.close()
     harness.unmount(str(made.path))
 
 
 def hooked(bundle: Workshop) -> Bundle:
     """A container that goes through every step: with a user namespace for the id maps, with the runtime's hooks, and
-    with a network device and an I/O priority."""
+    with a network device, an I/O priority and a seccomp agent."""
     made = bundle("pause")
+    listened(made, made.path.parent / "agent.sock", "mkdir")
     made.user_namespace()
     made.process["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 5}
     hook = [{"path": "/bin/true"}]
@@ -111,6 +115,9 @@ def test_step(runtime: Runtime, bundle: Workshop, host: Network, kind: str, step
         assert not result.error
     elif step == "delete.poststop":  # the hooks cannot keep a container
         assert f"test fault at {step}" in result.ok().warning
+    elif step == "start.unlink":  # the program runs, and nobody needs the fifo any more
+        result.ok()
+        assert runtime.status(made) == "running"
     else:
         result.failed(f"test fault at {step}", code=255 if verb == "exec" else 1)
     if verb == "exec":

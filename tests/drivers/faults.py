@@ -119,6 +119,7 @@ INSTEAD: dict[str, Any] = {
     "/linux/resources/network/priorities/*/name": "lo",
     "/linux/resources/network/priorities/*/priority": 0,
     "/linux/seccomp/defaultAction": lambda one: f"SCMP_ACT_{'TRACE' if 'defaultErrnoRet' in one else 'ALLOW'}",
+    "/linux/seccomp/listenerPath": "/run/ocirun-nobody.sock",
     "/linux/seccomp/syscalls/*/names": ["acct"],
     "/linux/seccomp/syscalls/*/action": lambda one: f"SCMP_ACT_{'TRACE' if 'errnoRet' in one else 'ALLOW'}",
     "/linux/seccomp/syscalls/*/args/*/index": 0,

@@ -26,7 +26,7 @@ def checked(path: Path) -> Any:
     tree = json.loads(data)
     assert validate(str(path), data) == []
     spec = read_spec(str(path), data)
-    filter = compile_filter(spec.linux.seccomp, None) if spec.linux.seccomp else None
+    filter = compile_filter(spec.linux.seccomp) if spec.linux.seccomp else None
     for host in (HOSTS["v1"], HOSTS["v2"]):
         plan = build(spec, host, options_for(spec), placement(host), filter)
         assert plan.operations[-1].name == "exec"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,6 +230,50 @@ def test_hostile_passwd(init: Driver, container: Container, rootfs: Path, make: 
     make(rootfs / "etc" / "passwd")
     got = init.run(*container(proc=True), *finish("/probe", "report")).json()
     assert got["env"] == ["HOME=/"]
+
+
+def sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+def late(path: Path) -> None:
+    path.write_text("#\n" * (1 << 19) + "root:x:0:0::/late:/bin/sh\n")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        sparse,
+        late,
+        lambda path: path.symlink_to("/proc/self/pagemap"),
+        lambda path: path.symlink_to("/proc/kallsyms"),
+        lambda path: path.symlink_to("/proc/self/fd/1"),
+        lambda path: path.symlink_to("/sys/kernel/notes"),
+    ],
+)
+def test_a_passwd_without_an_end(
+    init: Driver, container: Container, rootfs: Path, make: Callable[[Path], None]
+) -> None:
+    """CVE-2026-135844: no more than 1 MiB of it is read, and nothing of the kernel's own file systems."""
+    (rootfs / "sys").mkdir(exist_ok=True)
+    make(rootfs / "etc" / "passwd")
+    begin = time.monotonic()
+    got = init.run(*container(proc=True), *finish("/probe", "report")).json()
+    assert got["env"] == ["HOME=/"]
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(("env", "read"), [(["HOME=/mine"], False), (["A=1"], True), (["HOME="], True)])
+def test_passwd_is_read_only_where_home_is_wanted(
+    init: Driver, container: Container, rootfs: Path, env: list[str], read: bool
+) -> None:
+    """Told by its access time, which relatime sets when it is older than that of the last change."""
+    passwd = file(rootfs / "etc" / "passwd", PASSWD)
+    os.utime(passwd, (1, 2))
+    user = ops.set_user("init", "", uid=0, gid=0, groups=b"", set_groups=1)
+    init.run(*container(proc=True), user, *finish("/probe", "report", env=env, uid=0)).json()
+    assert (passwd.stat().st_atime != 1) is read
 
 
 # the working directory

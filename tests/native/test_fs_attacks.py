@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from fsdriver import (
     ATTR_RDONLY,
+    COPY_UP,
     MS_PRIVATE,
     MS_REC,
     ORDINARY,
@@ -368,3 +369,60 @@ def test_sysctl_in_a_nested_user_namespace_with_a_masked_proc() -> None:
     with Driven(plan) as driven:
         command = ["nsenter", "--uts", "--target", str(driven.pid), "cat", "/proc/sys/kernel/domainname"]
         assert subprocess.run(command, capture_output=True, check=True).stdout == b"nested\n"
+
+
+# CVE-2026-115521: the image has a /proc of its own when "/" is made read-only, and no mount_setattr(2) is there.
+
+
+def readonly_root(rootfs: Path) -> list[ops.Operation]:
+    (rootfs / "decoy").mkdir()
+    fds = rootfs / "proc" / "self" / "fd"
+    fds.mkdir(parents=True)
+    for number in range(64):
+        (fds / str(number)).symlink_to("/decoy")
+    return [*enter(rootfs), bind(rootfs / "decoy", "/decoy"), pivot(), ops.root_readonly("init", "")]
+
+
+@pytest.mark.parametrize("without", ["", "mount_setattr", OLD])
+def test_the_root_is_made_readonly_and_nothing_else(rootfs: Path, without: str) -> None:
+    with Driven(readonly_root(rootfs), without=without) as driven:
+        assert "ro" in driven.mount("/").options
+        assert "ro" not in driven.mount("/decoy").options
+
+
+def test_the_decoy_is_made_readonly_where_proc_is_believed(rootfs: Path) -> None:
+    driver = build_driver(["naive_procfs.c"])
+    with Driven(readonly_root(rootfs), without="mount_setattr", driver=driver) as driven:
+        assert "ro" not in driven.mount("/").options
+        assert "ro" in driven.mount("/decoy").options
+
+
+# CVE-2026-133553: the target of a tmpcopyup is exchanged between the copy and the mount.
+
+
+def copying(rootfs: Path, **options: object) -> bool:
+    """Is something on the host after it?"""
+    operations = [
+        op
+        for number in range(20)
+        for op in (
+            ops.mkdir("init", "", target=f"/volume/dir/place{number}", mode=0o755),
+            mount("tmpfs", f"/volume/dir/place{number}", target_flags=COPY_UP),
+        )
+    ]
+    try:
+        with Driven([*enter(rootfs), *operations], **options):  # type: ignore[arg-type]
+            pass
+    except Failed as failed:
+        assert failed.errno in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EXDEV, 0), failed
+    return bool(os.listdir(rootfs.parent / "victim"))
+
+
+@pytest.mark.parametrize("without", ["", "openat2", OLD])
+def test_nothing_is_copied_to_the_host(racing: Path, rootfs: Path, victim: Path, without: str) -> None:
+    assert not any(copying(rootfs, without=without) for _ in range(15))
+
+
+def test_it_is_copied_to_the_host_by_path(racing: Path, rootfs: Path, victim: Path) -> None:
+    naive = build_driver(["naive_inroot.c"])
+    assert any(copying(rootfs, driver=naive) for _ in range(60)), "the attack never succeeded"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import harness
 import pytest
 from initdriver import Driver, clone, finish
 
@@ -256,3 +258,47 @@ def test_join_by_pidfd(report: Callable[..., Any], sleeper: Callable[..., int]) 
     finally:
         os.close(pidfd)
         os.kill(child, 9)
+
+
+def test_the_cgroup_that_exec_joins_takes_no_writes(init: Driver, probe: Path) -> None:
+    """Its directory is of a read-only mount that is attached nowhere, and PID 1 has closed it before it waits."""
+    name = f"ocirun-test-{os.getpid()}"
+    directory = Path(harness.cgroup_roots()[""], name)
+    directory.mkdir()
+    seen = []
+
+    def directories(pid: int) -> list[Path]:
+        found = Path(f"/proc/{pid}/fd").iterdir()
+        return [link for link in found if link.is_dir() and link.stat().st_ino == directory.stat().st_ino]
+
+    def outer(pid: int) -> None:
+        (found,) = directories(pid)
+        assert (found / "cgroup.procs").read_text() == ""
+        for file in ("cgroup.procs", "cgroup.type", "cgroup.freeze"):
+            if (found / file).exists():
+                with pytest.raises(OSError) as error:
+                    os.open(found / file, os.O_WRONLY)
+                assert error.value.errno == errno.EROFS
+        with pytest.raises(OSError) as error:
+            (found / "inner").mkdir()
+        assert error.value.errno == errno.EROFS
+        seen.append("outer")
+
+    def pid_1(pid: int) -> None:
+        harness.eventually(lambda: Path(f"/proc/{pid}/comm").read_text() == "ocirun:[INIT]\n", "it has begun")
+        assert directories(pid) == []
+        assert (directory / "cgroup.procs").read_text() == f"{pid}\n"
+        seen.append("pid 1")
+
+    init.before = {"maps": outer, "pid": pid_1}
+    try:
+        outcome = init.run(
+            ops.open_cgroup("outer", "", path=str(directory), slot=0),
+            ops.map_ids("outer", ""),
+            clone(cgroup_slot=0),
+            *finish(str(probe), "true"),
+        )
+        assert outcome.failure is None and outcome.status == 0
+    finally:
+        directory.rmdir()
+    assert seen == ["outer", "pid 1"]

@@ -37,7 +37,6 @@ from ocirun.spec.devices import Device, NetDevice
 from ocirun.spec.model import Capabilities, Hook, Hooks, Mount, Namespace, Process, Rlimit, Root, Spec, User
 from ocirun.spec.namespaces import IdMapping
 from ocirun.spec.read import read_spec
-from ocirun.spec.seccomp import Seccomp
 from ocirun.spec.tables import NAMESPACES
 from ocirun.spec.tuning import CpuAffinity, IntelRdt, Scheduler
 
@@ -618,10 +617,6 @@ def test_allowed_mounts_at_proc(mount: Mount) -> None:
     ("spec", "pointer"),
     [
         (with_linux(intel_rdt=IntelRdt()), "/linux/intelRdt"),
-        (
-            with_linux(seccomp=Seccomp(default_action="SCMP_ACT_ALLOW", listener_path="/x", raw={})),
-            "/linux/seccomp/listenerPath",
-        ),
     ],
 )
 def test_unsupported_is_refused_not_ignored(spec: Spec, pointer: str) -> None:

@@ -85,7 +85,7 @@ def test_slots() -> None:
         used = set()
         for operation in plan.operations:
             fields = operation.fields()
-            if operation.name in ("open", "open_tree", "user_namespace", "make_node"):
+            if operation.name in ("open", "open_tree", "open_cgroup", "user_namespace", "make_node"):
                 assert fields["slot"] not in filled
                 filled.add(fields["slot"])
                 continue

@@ -24,12 +24,15 @@ from ocirun.plan import tables
 
 TESTS = Path(__file__).resolve().parents[1]
 
-# What went wrong in other runtimes: the advisories of runc, crun and youki that a low-level runtime can repeat.
+# What went wrong in other runtimes: the advisories of runc, crun and youki that a low-level runtime can repeat, and
+# what was mended without one: crun's release notes of 1.31, and how Go programs call bpf(2). SECURITY.md has them all.
 ADVISORIES = """
 CVE-2016-9962 CVE-2019-5736 CVE-2019-16884 CVE-2019-18837 CVE-2019-19921 CVE-2021-30465 CVE-2021-43784 CVE-2022-24769
 CVE-2022-27650 CVE-2022-29162 CVE-2023-25809 CVE-2023-27561 CVE-2023-28642 CVE-2024-21626 CVE-2024-45310 CVE-2025-24965
 CVE-2025-27612 CVE-2025-31133 CVE-2025-52565 CVE-2025-52881 CVE-2025-54867 CVE-2025-62161 CVE-2025-62596 CVE-2026-30892
-CVE-2026-41579 CVE-2026-47766 CVE-2026-88264 CVE-2026-88265
+CVE-2026-18107 CVE-2026-31431 CVE-2026-41579 CVE-2026-47766 CVE-2026-61801 CVE-2026-78409 CVE-2026-78410 CVE-2026-84042
+CVE-2026-88264 CVE-2026-88265 CVE-2026-115520 CVE-2026-115521 CVE-2026-119101 CVE-2026-119614 CVE-2026-133553
+CVE-2026-135844 crun-1.31 runc-5479 BPF_PROG_QUERY
 """
 
 STATES = {

@@ -127,6 +127,37 @@ def test_mount_joined_by_path(runtime: Runtime, bundle: Workshop, sleeper: Path)
     assert inside(result.json, "mount") == os.readlink(sleeper / "mnt")
 
 
+@pytest.mark.ocirun
+@pytest.mark.parametrize("where", ["host", "joined"])
+def test_nothing_of_a_mount_namespace_of_others_changes(
+    runtime: Runtime, bundle: Workshop, sleeper: Path, scratch: Path, where: str
+) -> None:
+    """A root that is read-only, or of another propagation, would be that for all who are in the namespace."""
+    (scratch / "source").mkdir()
+    before = Path("/proc/self/mountinfo").read_text()
+    made = bundle("true")
+    changes = {
+        "/root/readonly": lambda: made.config["root"].update(readonly=True),
+        "/linux/rootfsPropagation": lambda: made.linux.update(rootfsPropagation="private"),
+    }
+    if where == "host":
+        for options in (["bind", "ro"], ["rbind", "rro"], ["bind", "rslave"], ["bind", "private"]):
+            one = {"destination": "/mnt", "type": "bind", "source": str(scratch / "source"), "options": options}
+            changes[f"/mounts/0/options {options}"] = lambda one=one: made.config["mounts"].append(one)
+    for pointer, change in changes.items():
+        made = bundle("true")
+        made.config["mounts"] = []
+        made.without_namespace("mount")
+        if where == "joined":
+            made.namespace("mount", str(sleeper / "mnt"))
+        del made.linux["maskedPaths"], made.linux["readonlyPaths"]
+        change()
+        runtime.run(made).failed(f"{pointer.split()[0]}: expected a mount namespace of the container's own")
+        runtime.create(made).failed(pointer.split()[0])
+    assert Path("/proc/self/mountinfo").read_text() == before
+    assert not list(runtime.root.iterdir()) if runtime.root.exists() else True
+
+
 def test_a_path_that_is_no_such_namespace(runtime: Runtime, bundle: Workshop, sleeper: Path, scratch: Path) -> None:
     made = bundle()
     made.namespace("network", str(scratch / "nothing"))

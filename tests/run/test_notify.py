@@ -131,6 +131,70 @@ def test_nobody_listens(runtime: Runtime, bundle: Workshop, scratch: Path) -> No
     runtime.end(made, runtime.state(made)["pid"])
 
 
+@pytest.mark.ocirun  # runc 1.1.5 changes the mode of whatever has the name
+def test_what_the_container_puts_there(runtime: Runtime, bundle: Workshop, caller: Caller, scratch: Path) -> None:
+    """In the directory that it shares with us: nothing of the host gets another mode, and nothing keeps `delete`."""
+    victim = scratch / "victim"
+    victim.write_text("untouched")
+    victim.chmod(0o600)
+    made = bundle("notify", "READY=1")
+    pid = runtime.created(made, **caller.environment)
+    directory = runtime.root / made.id / "notify"
+    (directory / "notify.sock").symlink_to(victim)
+    deep = os.open(directory, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("deeper", dir_fd=deep)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=deep))
+        os.symlink("/etc", "link", dir_fd=deep)
+        inner = os.open("deeper", os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = inner
+    os.close(deep)
+    runtime("start", made.id, **caller.environment).ok()
+    assert caller.said[0] == "READY=1\n"
+    assert (victim.stat().st_mode & 0o777, victim.read_text()) == (0o600, "untouched")
+    runtime.kill(made).ok()
+    harness.reap(pid)
+    runtime.delete(made).ok()
+    assert not (runtime.root / made.id).exists()
+    assert Path("/etc/passwd").exists()
+
+
+@pytest.mark.ocirun
+def test_a_directory_in_the_place_of_the_socket(runtime: Runtime, bundle: Workshop, caller: Caller) -> None:
+    made = bundle("notify", "READY=1")
+    pid = runtime.created(made, **caller.environment)
+    (runtime.root / made.id / "notify" / "notify.sock" / "in").mkdir(parents=True)
+    runtime("start", made.id, **caller.environment).failed("notify.sock", "is a directory")
+    assert runtime.status(made) == "created"
+    runtime.delete(made).ok()
+    harness.reap(pid)
+
+
+@pytest.mark.ocirun
+def test_somebody_exchanges_it_all_the_time(
+    runtime: Runtime, bundle: Workshop, caller: Caller, scratch: Path, probe: Path
+) -> None:
+    victim = scratch / "victim"
+    victim.touch(mode=0o600)
+    for _ in range(10):
+        made = bundle("notify", "READY=1")
+        pid = runtime.created(made, **caller.environment)
+        directory = runtime.root / made.id / "notify"
+        (directory / "link").symlink_to(victim)
+        (directory / "notify.sock").touch()
+        swap = subprocess.Popen([probe, "swap", directory / "link", directory / "notify.sock"])
+        start = runtime.spawn("start", made.id, **caller.environment)
+        harness.eventually(lambda: runtime.status(made) != "created" or start.popen.poll() is not None, "it runs")  # noqa: B023
+        swap.kill()
+        swap.wait()
+        assert victim.stat().st_mode & 0o777 == 0o600
+        runtime.kill(made)
+        harness.reap(pid)
+        start.result()
+        runtime.delete(made, "--force").ok()
+
+
 def test_systemd_itself(runtime: Runtime, bundle: Workshop) -> None:
     """A unit of type notify, which hears its main process alone."""
     if not Path("/run/systemd/system").is_dir():

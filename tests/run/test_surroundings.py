@@ -123,7 +123,7 @@ def test_a_damaged_state_file(runtime: Runtime, bundle: Workshop, text: str) -> 
     whole = state.read_bytes()
     state.write_bytes(text.encode("latin-1"))
     assert runtime("list", "-q").ok().out == f"{other.id}\n"
-    for words in (["state"], ["kill"], ["start"], ["delete"], ["delete", "--force"]):
+    for words in (["state"], ["kill"], ["start"], ["delete"]):
         runtime(*words, made.id).failed(str(state))
     state.write_bytes(whole)
     for one, pid in zip((made, other), pids, strict=True):
@@ -203,20 +203,34 @@ def test_a_full_disk_for_the_log(runtime: Runtime, bundle: Workshop, filled: Pat
     assert runtime("run", "-b", str(made.path), made.id, flags=["--log", str(filled / "log")]).code == 3
 
 
+FILTER = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]}
+
+
 @pytest.mark.ocirun
-def test_a_full_disk_for_the_cache_of_filters(runtime: Runtime, bundle: Workshop, filled: Path) -> None:
-    runtime.root = filled / "root"
-    runtime.root.mkdir(mode=0o700)
-    (runtime.root / "@seccomp").mkdir(mode=0o700)
-    filler = fill(filled)
-    with filler.open("r+b") as file:  # room for a container, but not for one more page
-        file.truncate(filler.stat().st_size - 3 * 4096)
-    made = bundle("true")
-    made.linux["seccomp"] = {
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}],
-    }
-    runtime.run(made).ok()
+def test_a_full_disk_for_the_cache_of_filters(runtime: Runtime, bundle: Workshop) -> None:
+    cache = Path("/run/ocirun/@seccomp")
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    harness.mount("tmpfs", str(cache), "tmpfs", 0, "size=4096,mode=700")
+    try:
+        fill(cache)
+        made = bundle("true")
+        made.linux["seccomp"] = FILTER
+        runtime.run(made).ok()
+        assert [path.name for path in cache.iterdir()] == ["filler"]
+    finally:
+        harness.unmount(str(cache))
+
+
+@pytest.mark.ocirun
+def test_the_cache_of_filters_is_in_no_root_directory(runtime: Runtime, bundle: Workshop) -> None:
+    """Which is an engine's, and whose other users take all that is in it for containers."""
+    made = bundle("pause")
+    made.linux["seccomp"] = FILTER
+    pid = runtime.created(made)
+    runtime("exec", made.id, "/probe", "true").ok()
+    assert [path.name for path in runtime.root.iterdir()] == [made.id]
+    runtime.delete(made).ok()
+    assert harness.reap(pid) == 137
 
 
 # Where --root, the bundle and the root file system are

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import posix
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from profiles import PROFILES
 
 from ocirun.errors import OperationError
 from ocirun.seccomp import filter
-from ocirun.seccomp.cache import compile_filter
+from ocirun.seccomp.cache import compile_filter, places
 
 PROFILE: dict[str, Any] = {
     "defaultAction": "SCMP_ACT_ALLOW",
@@ -50,7 +52,7 @@ def test_compiled_once(tmp_path: Path, compilations: list[object]) -> None:
     (entry,) = entries(cache)
     assert cache.stat().st_mode & 0o7777 == 0o700
     assert entry.stat().st_mode & 0o7777 == 0o600
-    assert compile_filter(record(PROFILE), None) == first
+    assert compile_filter(record(PROFILE)) == first
     assert len(compilations) == 2
 
 
@@ -68,7 +70,7 @@ def test_another_profile(tmp_path: Path, compilations: list[object], other: dict
     compile_filter(record(PROFILE), str(tmp_path))
     program, _ = compile_filter(record({**PROFILE, **other}), str(tmp_path))
     assert len(compilations) == 2
-    assert program == compile_filter(record({**PROFILE, **other}), None)[0]
+    assert program == compile_filter(record({**PROFILE, **other}))[0]
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "bit in the program", "bit in the sum", "other format"])
@@ -121,9 +123,77 @@ def test_the_files_that_count(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     for cache in (tmp_path / "no" / "such" / "place", Path("/proc/self/cache")):
-        assert compile_filter(record(PROFILE), str(cache)) == compile_filter(record(PROFILE), None)
+        assert compile_filter(record(PROFILE), str(cache)) == compile_filter(record(PROFILE))
     (tmp_path / "file").write_text("")
     assert compile_filter(record(PROFILE), str(tmp_path / "file"))[1] == 4
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def large(path: Path) -> None:
+    os.truncate(path, 1 << 40)
+
+
+def link(path: Path) -> None:
+    path.rename(path.with_suffix(".real"))
+    path.symlink_to(path.with_suffix(".real"))
+
+
+@pytest.mark.parametrize("make", [fifo, large, link])
+def test_something_else_as_an_entry(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Blocks nobody, and is replaced."""
+    good = compile_filter(record(PROFILE), str(tmp_path))
+    (entry,) = entries(tmp_path)
+    make(entry)
+    assert compile_filter(record(PROFILE), str(tmp_path)) == good
+    assert entry.is_file() and not entry.is_symlink() and entry.stat().st_size < 1 << 20
+
+
+def test_a_directory_that_others_can_write_to(tmp_path: Path, compilations: list[object]) -> None:
+    """Is not used, whoever it belongs to; the next place is."""
+    first, link, second = tmp_path / "first", tmp_path / "link", tmp_path / "second"
+    first.mkdir()
+    link.symlink_to(second)
+    for mode, owner in ((0o777, 0), (0o720, 0), (0o700, 1000)):
+        first.chmod(mode)
+        os.chown(first, owner, owner)
+        compile_filter(record(PROFILE), str(first), str(link), str(second))
+        assert entries(first) == [] and len(entries(second)) == 1
+    assert len(compilations) == 1
+
+
+def test_a_purge_while_another_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever finds the cache full may remove what others are just writing; that is no error to anybody."""
+    real = posix.rename
+
+    def late(*arguments: Any, **options: Any) -> None:
+        for path in tmp_path.iterdir():
+            path.unlink()
+        real(*arguments, **options)
+
+    good = compile_filter(record(PROFILE))
+    monkeypatch.setattr(posix, "rename", late)
+    assert compile_filter(record(PROFILE), str(tmp_path)) == good
+    assert entries(tmp_path) == []
+    monkeypatch.undo()
+    (tmp_path / "directory").mkdir()
+    for index in range(300):
+        compile_filter(record({**PROFILE, "defaultErrnoRet": index}), str(tmp_path))
+    assert 0 < len(entries(tmp_path)) <= 130
+
+
+def test_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for all root directories."""
+    monkeypatch.delitem(posix.environ, b"XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(posix, "geteuid", lambda: 1000)
+    assert places() == ()
+    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", b"/run/user/1000")
+    assert places() == ("/run/user/1000/ocirun/@seccomp",)
+    monkeypatch.setattr(posix, "geteuid", lambda: 0)
+    assert places() == ("/run/ocirun/@seccomp", "/run/user/1000/ocirun/@seccomp")
 
 
 def test_it_does_not_grow_for_ever(tmp_path: Path) -> None:
@@ -134,7 +204,7 @@ def test_it_does_not_grow_for_ever(tmp_path: Path) -> None:
 
 def test_no_entry_for_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(OperationError):
-        compile_filter(record({"defaultAction": "SCMP_ACT_NOTIFY"}), str(tmp_path))
+        compile_filter(record({"defaultAction": "SCMP_ACT_NONE"}), str(tmp_path))
     assert entries(tmp_path) == []
 
 
