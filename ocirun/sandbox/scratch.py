@@ -45,15 +45,21 @@ class Scratch:
 
 
 def _claimed(directory: str) -> int:
-    """The directory, new and locked."""
+    """The directory, new and locked.
+
+    :raises FileNotFoundError: there is no place for it
+    """
     while True:
         posix.mkdir(directory, 0o711)
-        posix.chmod(directory, 0o711)  # whatever the umask
-        fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        try:
+            posix.chmod(directory, 0o711)  # whatever the umask
+            fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # swept by somebody else before it was locked
         fcntl.flock(fd, fcntl.LOCK_EX)
         if posix.fstat(fd).st_nlink:
             return fd
-        posix.close(fd)  # swept before it was locked
+        posix.close(fd)  # likewise
 
 
 def _make_place(root: str) -> None:
