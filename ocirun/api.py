@@ -284,7 +284,7 @@ class Container:
                 cut = yield from capture.exchange(process, until)
             finally:
                 process.__exit__(None, None, None)
-            toll = deaths.since(before, deaths.count(cgroup))
+            toll = deaths.since(before, cgroup)
         finally:
             capture.streams.passed()
             capture.streams.close()

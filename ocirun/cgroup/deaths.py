@@ -21,7 +21,7 @@ from ..record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..plan.cgroup import CgroupDir
 
@@ -51,58 +51,93 @@ def count(directories: Sequence[CgroupDir]) -> Counts:
 
     :param directories: the container's cgroup
     """
-    oom_kills = forks = 0
-    memory: dict[str, int] = {}
-    pids: dict[str, int] = {}
-    for directory in directories:
-        v2 = not directory.controllers
-        if v2 or "memory" in directory.controllers:
-            file = "memory.events" if v2 else "memory.oom_control"
-            for path in [directory.path] if v2 else _tree(directory.path):
-                oom_kills += _value(f"{path}/{file}", b"oom_kill")
-            for path in _upwards(directory):
-                memory[path] = _value(f"{path}/memory.events.local", b"oom") if v2 else _failures(path)
-        if v2 or "pids" in directory.controllers:
-            for path in [directory.path] if v2 else _tree(directory.path):
-                forks += _value(f"{path}/pids.events", b"max")
-            for path in _upwards(directory):
-                local = _value(f"{path}/pids.events.local", b"max") if v2 else 0
-                pids[path] = local or _value(f"{path}/pids.events", b"max")
-    return Counts(oom_kills=oom_kills, forks_refused=forks, memory=memory, pids=pids)
+    return Counts(
+        oom_kills=_oom_kills(directories),
+        forks_refused=_forks_refused(directories),
+        memory=_each(directories, "memory", _at_memory_limit),
+        pids=_each(directories, "pids", _at_pids_limit),
+    )
 
 
 def above(directories: Sequence[CgroupDir]) -> Counts:
-    """The counters now, with those of the container's own cgroup 0: where it was new, and has been since."""
-    now = count(directories)
-    own = {directory.path for directory in directories}
+    """The same for a container whose own cgroup was new: there all of it counts."""
     return Counts(
-        memory={path: 0 if path in own else number for path, number in now.memory.items()},
-        pids={path: 0 if path in own else number for path, number in now.pids.items()},
+        memory=_each(directories, "memory", _at_memory_limit, own=False),
+        pids=_each(directories, "pids", _at_pids_limit, own=False),
     )
 
 
-def since(before: Counts, now: Counts) -> Toll:
-    """What has happened since the first of two counts."""
-    oom_kills = max(0, now.oom_kills - before.oom_kills)
-    forks = max(0, now.forks_refused - before.forks_refused)
+def since(before: Counts, directories: Sequence[CgroupDir]) -> Toll:
+    """What has happened since then."""
+    oom_kills = max(0, _oom_kills(directories) - before.oom_kills)
+    forks = max(0, _forks_refused(directories) - before.forks_refused)
+    memory = _each(directories, "memory", _at_memory_limit) if oom_kills else {}
+    pids = _each(directories, "pids", _at_pids_limit) if forks else {}
     return Toll(
         oom_kills=oom_kills,
         forks_refused=forks,
-        memory_limits=_risen(before.memory, now.memory) if oom_kills else (),
-        pids_limits=_risen(before.pids, now.pids) if forks else (),
+        memory_limits=_risen(before.memory, memory),
+        pids_limits=_risen(before.pids, pids),
     )
+
+
+def _oom_kills(directories: Sequence[CgroupDir]) -> int:
+    directory = _directory(directories, "memory")
+    if directory is None:
+        return 0
+    if not directory.controllers:
+        return _value(f"{directory.path}/memory.events", b"oom_kill")
+    return sum([_value(f"{path}/memory.oom_control", b"oom_kill") for path in _tree(directory.path)])
+
+
+def _forks_refused(directories: Sequence[CgroupDir]) -> int:
+    directory = _directory(directories, "pids")
+    if directory is None:
+        return 0
+    paths = _tree(directory.path) if directory.controllers else [directory.path]
+    return sum([_value(f"{path}/pids.events", b"max") for path in paths])
+
+
+def _directory(directories: Sequence[CgroupDir], controller: str) -> CgroupDir | None:
+    """The one with the controller; hybrid, v2's has none."""
+    for directory in directories:
+        if controller in directory.controllers or (not directory.controllers and len(directories) == 1):
+            return directory
+    return None
+
+
+def _each(
+    directories: Sequence[CgroupDir], controller: str, number: Callable[[str, bool], int], own: bool = True
+) -> dict[str, int]:
+    """A number of each cgroup from the container's own upwards, but for the root, which has no limits."""
+    found: dict[str, int] = {}
+    directory = _directory(directories, controller)
+    if directory is not None:
+        path = directory.path
+        while len(path) > len(directory.mountpoint):
+            if own or path != directory.path:
+                found[path] = number(path, not directory.controllers)
+            path = path.rpartition("/")[0]
+    return found
+
+
+def _at_memory_limit(path: str, v2: bool) -> int:
+    """How often it was; v1: once at least if it has had all of it, but for what the kernel takes at a time."""
+    if v2:
+        return _value(f"{path}/memory.events.local", b"oom")
+    count = _number(f"{path}/memory.failcnt") + _number(f"{path}/memory.memsw.failcnt")
+    limit = _number(f"{path}/memory.limit_in_bytes")
+    return count or int(0 < limit < _number(f"{path}/memory.max_usage_in_bytes") + _BATCH)
+
+
+def _at_pids_limit(path: str, v2: bool) -> int:
+    """How often it was; before Linux 6.11 v2, too, counts where the fork was tried."""
+    local = f"{path}/pids.events.local"
+    return _value(local if v2 and posix.access(local, posix.F_OK) else f"{path}/pids.events", b"max")
 
 
 def _risen(before: dict[str, int], now: dict[str, int]) -> tuple[str, ...]:
     return tuple([path for path, number in now.items() if number > before.get(path, 0)])
-
-
-def _upwards(directory: CgroupDir) -> Iterator[str]:
-    """The cgroup and those above, but for the root, which has no limits."""
-    path = directory.path
-    while len(path) > len(directory.mountpoint):
-        yield path
-        path = path.rpartition("/")[0]
 
 
 def _tree(path: str) -> Iterator[str]:
@@ -121,13 +156,6 @@ def _value(path: str, key: bytes) -> int:
     except OSError:
         return 0
     return next((int(line[len(key) + 1 :]) for line in lines if line.startswith(key + b" ")), 0)
-
-
-def _failures(path: str) -> int:
-    """How often it was at its limit; once at least if it has had all of it, but for what the kernel takes at a time."""
-    count = _number(f"{path}/memory.failcnt") + _number(f"{path}/memory.memsw.failcnt")
-    limit = _number(f"{path}/memory.limit_in_bytes")
-    return count or int(0 < limit < _number(f"{path}/memory.max_usage_in_bytes") + _BATCH)
 
 
 def _number(path: str) -> int:

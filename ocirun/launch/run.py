@@ -221,7 +221,8 @@ class Launch:
             line.acknowledge()
             if wait_for_exec:
                 yield line.descriptors()
-                line.hear_exec()
+                while not line.hears_exec():
+                    yield line.descriptors()
         except wire.Failure as failure:
             raise self._operation_error(failure) from None
         except wire.Breach as breach:

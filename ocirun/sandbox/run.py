@@ -189,7 +189,7 @@ class _Program:
             capture.streams.passed()
             cut = yield from capture.exchange(process, until)
             wall = time.monotonic() - begun
-            toll = deaths.since(self._before, deaths.count(self._cgroup))
+            toll = deaths.since(self._before, self._cgroup)
             cpu, memory = used(self._cgroup)
         finally:
             self._delete()

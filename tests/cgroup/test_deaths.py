@@ -53,10 +53,10 @@ def test_whose_limit_it_was(
 ) -> None:  # fmt: skip
     write_v2(tmp_path, 5, (3, 3, 3), 2, (7, 7, 7))
     before = deaths.count(v2(tmp_path))
-    assert deaths.since(before, before) == deaths.Toll()
+    assert deaths.since(before, v2(tmp_path)) == deaths.Toll()
     after = (3 + ooms[0], 3 + ooms[1], 3 + ooms[2]), (7 + pids[0], 7 + pids[1], 7 + pids[2])
     write_v2(tmp_path, 6, after[0], 2 + sum(pids), after[1])
-    toll = deaths.since(before, deaths.count(v2(tmp_path)))
+    toll = deaths.since(before, v2(tmp_path))
     assert (toll.oom_kills, toll.forks_refused) == (1, sum(pids))
     assert toll.memory_limits == tuple(f"{tmp_path}/{path}" for path in memory_limits)
     assert toll.pids_limits == tuple(f"{tmp_path}/{path}" for path in pids_limits)
@@ -83,7 +83,7 @@ def test_v1(tmp_path: Path) -> None:
     state(0, 0, (0, 4, 0), 1 << 20, 0)
     before = deaths.above(v1(tmp_path))
     state(1, 2, (0, 5, 0), 1 << 30, 3)
-    toll = deaths.since(before, deaths.count(v1(tmp_path)))
+    toll = deaths.since(before, v1(tmp_path))
     assert (toll.oom_kills, toll.forks_refused) == (3, 3), "those in cgroups below as well"
     assert toll.memory_limits == tuple(f"{tmp_path}/memory/{path}" for path in CONTAINER[:2])
     assert toll.pids_limits == (f"{tmp_path}/pids/{CONTAINER[0]}",)
@@ -92,7 +92,7 @@ def test_v1(tmp_path: Path) -> None:
 
 def test_nothing_to_count(tmp_path: Path) -> None:
     for directories in ((), v1(tmp_path), v2(tmp_path)):
-        assert deaths.since(deaths.above(directories), deaths.count(directories)) == deaths.Toll()
+        assert deaths.since(deaths.above(directories), directories) == deaths.Toll()
         assert used(directories) == (None, None)
 
 
@@ -110,7 +110,7 @@ def test_a_limit_above_the_container(tmp_path: Path) -> None:
         before = deaths.above(directories)
         code = f"open('{own}/tasks', 'w').write('0'); x = bytearray(1 << 28)"
         assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-        toll = deaths.since(before, deaths.count(directories))
+        toll = deaths.since(before, directories)
         assert (toll.oom_kills, toll.memory_limits) == (1, (str(parent),))
     finally:
         own.rmdir()
