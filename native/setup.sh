@@ -32,7 +32,7 @@ die() {
 BUILD="python3 python3-venv python3-dev gcc libc6-dev musl-tools libseccomp-dev uidmap procps"
 TEST="runc crun containerd docker.io podman busybox-static debootstrap qemu-system-x86 e2fsprogs
 	gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user strace iproute2 iptables util-linux libcap2-bin
-	ca-certificates tar xz-utils zstd"
+	ca-certificates tar xz-utils zstd chromium"
 
 # From Debian 13 on Docker's client is a package of its own.
 if [ -r /etc/os-release ]; then

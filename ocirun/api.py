@@ -61,16 +61,17 @@ class Container:
         """PID 1's pid in the caller's pid namespace; another process's, or none, when it has ended."""
         return self.init.pid
 
-    def start(self) -> None:
+    def start(self, warn: Callable[[Error], None] | None = None) -> None:
         """Let the program of a created container run.
 
-        :raises StateError: it is not created
+        :param warn: called for each poststop hook that fails after a failed start
+        :raises StateError: it is not created, or has no program
         :raises OperationError: the program cannot be executed
-        :raises HookError: a startContainer or poststart hook failed
+        :raises HookError: a startContainer or poststart hook failed; the container has been deleted
         """
         from .lifecycle.start import start
 
-        start(self.root, self.id)
+        start(self.root, self.id, warn=warn)
 
     def kill(self, signal: int = 15, all: bool = False) -> None:
         """Send a signal to PID 1, or to all processes.

@@ -88,10 +88,10 @@ class ConfigError(Error):
 
 
 class ContainerNotFound(Error):
-    """No container of that id below the root directory. Engines match "does not exist"."""
+    """No container of that id below the root directory. Engines match "container does not exist"."""
 
     def __init__(self, id: str) -> None:
-        super().__init__("container does not exist")
+        super().__init__(f"container does not exist: {id}")
         self.id = id
 
 
@@ -108,7 +108,19 @@ class StateError(Error):
 
 
 class HookError(Error):
-    """A hook failed, could not be run, or ran out of time."""
+    """A hook failed, could not be run, or ran out of time.
+
+    ``pointer`` is its JSON pointer. The first words are runc's, which its users and engines know.
+    """
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        super().__init__(pointer, reason)
+        self.pointer = pointer
+        self.reason = reason
+
+    def __str__(self) -> str:
+        _, _, kind, number = self.pointer.split("/")
+        return f"error running {kind} hook #{number}: {self.pointer}: {self.reason}"
 
 
 class HostError(Error):

@@ -3,6 +3,13 @@
 Each is reached right *before* the effect that it names. The init's steps are the operations of the plan.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .plan.draft import Plan
+    from .plan.ops import Operation
+
 STEPS = (
     "create.claim",  # make the container's directory: the id is taken from here on
     "create.state",  # first state file: what there will be to clean up
@@ -39,5 +46,32 @@ STEPS = (
 )
 
 
+class Watcher:
+    """Who is told what happens: cli/debug.py."""
+
+    def step(self, step: str) -> None:
+        """It has been reached."""
+
+    def operation(self, operation: Operation) -> None:
+        """The runtime is about to perform it."""
+
+    def done(self, plan: Plan, times: int) -> None:
+        """The init has done what it could of a plan.
+
+        :param times: descriptor of the file of the operation `trace`
+        """
+
+
+watcher: Watcher | None = None  # with --debug
+
+
 def reach(step: str) -> None:
-    """Nothing, except in the tests' own front door."""
+    """Nothing, except with --debug and in the tests' own front door."""
+    if watcher is not None:
+        watcher.step(step)
+
+
+def begin(operation: Operation) -> None:
+    """Nothing, except with --debug: an operation of the runtime's own begins."""
+    if watcher is not None:
+        watcher.operation(operation)

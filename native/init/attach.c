@@ -40,6 +40,7 @@ static const struct {
 	{0x0008, MOUNT_ATTR_NOEXEC},	 {0x0400, MOUNT_ATTR_NOATIME},	  {0x0800, MOUNT_ATTR_NODIRATIME},
 	{0x2000, MOUNT_ATTR_NOSYMFOLLOW},
 };
+#define ST_RELATIME_FLAG 0x1000UL
 #define STATFS_FLAGS_COUNT (sizeof(STATFS_FLAGS) / sizeof(*STATFS_FLAGS))
 
 int closing(int fd, int result)
@@ -82,15 +83,30 @@ int present_attributes(int mount, uint32_t *ret_attributes)
 	return 0;
 }
 
-/* mount(2) MS_REMOUNT|MS_BIND replaces all attributes, except that no word on atime leaves it as it is. */
+/* The word of mount(2) for the access times that are neither noatime nor strictatime by an attribute. */
+static unsigned long other_atime(int mount, uint32_t changed)
+{
+	struct statfs fs;
+
+	if (changed & MOUNT_ATTR__ATIME || fstatfs(mount, &fs) < 0)
+		return MS_RELATIME; /* the kernel's own, as for mount_setattr(2) */
+	return (unsigned long)fs.f_flags & ST_RELATIME_FLAG ? MS_RELATIME : MS_STRICTATIME;
+}
+
+/* mount(2) MS_REMOUNT|MS_BIND replaces all attributes, except that no word on access times leaves all of them, of
+ * directories too, as they are. */
 static int remount(int mount, uint32_t set, uint32_t clear)
 {
 	uint32_t present = 0;
+	unsigned long flags;
 	int r = present_attributes(mount, &present);
 
 	if (r < 0)
 		return r;
-	return procfs_mount(-1, NULL, mount, NULL, MS_REMOUNT | MS_BIND | flags_of((present & ~clear) | set), NULL);
+	flags = flags_of((present & ~clear) | set);
+	if ((set | clear) & (MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME) && !(flags & (MS_NOATIME | MS_STRICTATIME)))
+		flags |= other_atime(mount, set | clear);
+	return procfs_mount(-1, NULL, mount, NULL, MS_REMOUNT | MS_BIND | flags, NULL);
 }
 
 static int change_attributes(int mount, bool recursive, uint32_t set, uint32_t clear)
@@ -225,6 +241,8 @@ int bind_mount(struct init *init, const struct bind *bind)
 	r = attach_bind(init, tree, bind);
 	if (r == 0)
 		r = set_propagation(tree, bind->propagation);
+	if (r == 0)
+		r = root_covered(init, bind->again, tree);
 	close(tree);
 	return lacks(r) ? bind_by_path(init, bind) : r;
 }

@@ -158,13 +158,14 @@ static void close_end(int *end)
 	*end = -1;
 }
 
-/* The state document, to be read from its beginning. A descriptor, or -errno. */
+/* The state document, to be read from its beginning. A descriptor, or -errno. "For hooks executed in the container
+ * namespace, it is the pid as seen by the container" (runtime.md, State). */
 static int state_file(struct init *init, const struct op_hook *op)
 {
 	int ends[2] = { -1, -1 };
 	int r = open_buffer("state", ends);
 
-	if (r == 0 && dprintf(ends[1], "%s%d%s", plan_str(&init->plan, op->state_head), init->pid,
+	if (r == 0 && dprintf(ends[1], "%s%d%s", plan_str(&init->plan, op->state_head), getpid(),
 			      plan_str(&init->plan, op->state_tail)) < 0)
 		r = -errno;
 	close_end(&ends[1]);

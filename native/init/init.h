@@ -9,12 +9,17 @@
 #define OCIRUN_INIT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "plan.h"
 
 /* Beyond every errno: what say() said is the whole reason. */
 #define IN_WORDS (-4095)
+
+struct capabilities {
+	uint64_t effective, permitted, inheritable; /* bit N is capability N */
+};
 
 struct init {
 	struct plan plan;
@@ -28,8 +33,11 @@ struct init {
 	bool unprivileged;   /* the runtime is an ordinary user's */
 	bool alone;          /* an ordinary user's, in a user namespace that it has made: see show() */
 	bool in_cwd;         /* chdir has been there */
-	pid_t pid;           /* of PID 1, in the runtime's pid namespace; 0 in the outer stage */
 	int listener;        /* of our seccomp filter, until the runtime has it; else -1 */
+	struct capabilities capabilities; /* as set_capabilities has set them */
+	uint64_t for_filter; /* CAP_SYS_ADMIN, permitted beside them until the filter is loaded; or 0 */
+	uint64_t *times;     /* of --debug: when each operation was done, by its index; or NULL */
+	size_t times_count;
 	int fifo;            /* the exec fifo once `start` has come, for the reason of a late failure; else -1 */
 	const char **pointers; /* room for the longest argv and envp of the plan, one after the other */
 	char executable[4096]; /* what find_executable found */
@@ -70,6 +78,9 @@ int tell(struct init *init, enum message_type type, int32_t arg);
 
 /* Report that the present record failed with this result of its operation: to the runtime, or into the exec fifo. */
 void tell_failure(struct init *init, int result);
+
+/* op_root.c: something has been attached at a path: if that is "/", it is the root from now on. 0 or -errno. */
+int root_covered(struct init *init, const char *path, int mount);
 
 /* op_exec.c: whether the program's environment, of an operation that is still to come, has no HOME or an empty one. */
 bool lacks_home(const struct init *init);

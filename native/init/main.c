@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -204,6 +205,33 @@ static int perform(struct init *init, const struct record *record)
 	return -ENOSYS; /* the decoder has refused it */
 }
 
+static uint64_t now(void)
+{
+	struct timespec time;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+int op_trace(struct init *init, const struct op_trace *op)
+{
+	const int fd = slot_fd(init, op->slot);
+	struct stat st;
+	void *data;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	data = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (data == MAP_FAILED)
+		return -errno;
+	slot_close(init, op->slot);
+	init->times = data;
+	init->times_count = (size_t)st.st_size / sizeof(*init->times);
+	return 0;
+}
+
 static int run(struct init *init, int base, int passed)
 {
 	int r = keep_descriptors(base, 2 + passed);
@@ -216,9 +244,13 @@ static int run(struct init *init, int base, int passed)
 	     record = plan_next(&init->plan, record)) {
 		init->record = record;
 		init->detail[0] = '\0';
+		if (record->kind == OP_seccomp)
+			init->times = NULL;
 		r = test_step(init, record);
 		if (r == 0)
 			r = perform(init, record);
+		if (init->times != NULL && record->index < init->times_count)
+			init->times[record->index] = now();
 		if (r < 0)
 			return r;
 	}

@@ -38,6 +38,21 @@ int op_open_tree(struct init *init, const struct op_open_tree *op)
 	return slot_fill(init, op->slot, tree);
 }
 
+int op_open_inside(struct init *init, const struct op_open_inside *op)
+{
+	const unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (op->recursive ? AT_RECURSIVE : 0);
+	const int source = inroot_open(init, plan_str(&init->plan, op->target), 0);
+	int tree;
+
+	if (source < 0)
+		return source;
+	tree = kernel_open_tree(source, "", flags);
+	if (lacks(tree)) /* as in op_open_tree */
+		return slot_fill(init, op->slot, source);
+	close(source);
+	return tree < 0 ? tree : slot_fill(init, op->slot, tree);
+}
+
 static int bind_target(struct init *init, const char *path, int source, uint32_t target_flags)
 {
 	unsigned lookup = inroot_flags(target_flags);
@@ -55,7 +70,9 @@ static int bind_detached(struct init *init, int tree, const struct bind *bind)
 
 	if (r == 0 && !has_mount_setattr()) /* what open_tree could not do then */
 		r = set_propagation(tree, MS_SLAVE | MS_REC);
-	return r < 0 ? r : set_propagation(tree, bind->propagation);
+	if (r == 0)
+		r = set_propagation(tree, bind->propagation);
+	return r < 0 ? r : root_covered(init, bind->again, tree);
 }
 
 /* Bind from an O_PATH descriptor of the source, or from a detached tree. */

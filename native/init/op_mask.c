@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "attach.h"
@@ -70,6 +71,17 @@ static int hide_file(struct init *init, const char *path, int target)
 	return bind.source < 0 ? bind.source : closing(bind.source, bind_mount(init, &bind));
 }
 
+/* By another of its names, perhaps. */
+static bool is_hidden(const struct stat *st)
+{
+	struct stat empty;
+
+	if (S_ISCHR(st->st_mode))
+		return st->st_rdev == makedev(1, 3);
+	return S_ISDIR(st->st_mode) && empty_directory >= 0 && fstat(empty_directory, &empty) == 0 &&
+	       st->st_dev == empty.st_dev && st->st_ino == empty.st_ino;
+}
+
 int op_mask(struct init *init, const struct op_mask *op)
 {
 	const char *path = plan_str(&init->plan, op->target);
@@ -83,6 +95,8 @@ int op_mask(struct init *init, const struct op_mask *op)
 		r = target;
 	else if (fstat(target, &st) < 0)
 		r = closing(target, -errno);
+	else if (is_hidden(&st))
+		r = closing(target, 0);
 	else
 		r = closing(target, S_ISDIR(st.st_mode) ? hide_directory(init, path, target) : hide_file(init, path, target));
 	forget_empty_directory(init);

@@ -205,6 +205,8 @@ static int mount_at(struct init *init, const struct op_mount *op, struct request
 		r = set_attributes(init, mount, false, MOUNT_ATTR_RDONLY, 0);
 	if (r == 0)
 		r = set_propagation(mount, op->propagation);
+	if (r == 0)
+		r = root_covered(init, plan_str(&init->plan, op->target), mount);
 	return closing(mount, r);
 }
 
@@ -262,6 +264,8 @@ static int mount_made(struct init *init, const struct op_mount *op, unsigned lon
 		r = remount(mount, flags, NULL);
 	if (r == 0)
 		r = set_propagation(mount, op->propagation);
+	if (r == 0)
+		r = root_covered(init, plan_str(&init->plan, op->target), mount);
 	slot_close(init, op->slot);
 	return r;
 }

@@ -275,6 +275,22 @@ static int clone_sibling(int cgroup)
 	return kernel_result(syscall(SYS_clone, (unsigned long)CLONE_PARENT | SIGCHLD, 0UL, 0UL, 0UL, 0UL));
 }
 
+static void end_by(int signal)
+{
+	_exit(128 + signal);
+}
+
+/* The kernel keeps every signal from a namespace's PID 1 that this has no handler for: who stops a container before its
+ * program runs would wait for nothing. runc's Go ends by the same ones. */
+static void hear_signals(void)
+{
+	static const int SIGNALS[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	const struct sigaction action = { .sa_handler = end_by };
+
+	for (size_t i = 0; i < sizeof(SIGNALS) / sizeof(*SIGNALS); i++)
+		(void)sigaction(SIGNALS[i], &action, NULL);
+}
+
 /* The first words of PID 1. What it could be looked at for meanwhile is closed before it waits. */
 static int begin(struct init *init, const struct op_clone *op, int procs)
 {
@@ -284,11 +300,12 @@ static int begin(struct init *init, const struct op_clone *op, int procs)
 	if (procs < 0)
 		slot_close(init, op->procs_slot);
 	(void)prctl(PR_SET_NAME, "ocirun:[INIT]", 0L, 0L, 0L);
+	if (getpid() == 1)
+		hear_signals();
 	r = wait_for_ack(init);
 	if (r < 0)
 		return r;
 	show(init, false);
-	init->pid = r;
 	if (procs < 0)
 		return 0;
 	r = join(procs);

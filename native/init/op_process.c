@@ -212,23 +212,42 @@ static void say_missing(struct init *init, uint64_t wanted)
 		}
 }
 
-int op_set_capabilities(struct init *init, const struct op_set_capabilities *op)
+/* The sets of the process, and CAP_SYS_ADMIN permitted or more where it is to be kept for the filter. */
+static int set_sets(const struct capabilities *sets, uint64_t more_effective, uint64_t more_permitted)
 {
-	const uint64_t known = known_capabilities();
-	const uint64_t effective = op->effective & known, permitted = op->permitted & known;
-	const uint64_t inheritable = op->inheritable & known;
-	/* The kernel keeps only what is permitted and inheritable in the ambient set (capabilities(7)). */
-	const uint64_t ambient = op->ambient & permitted & inheritable;
+	const uint64_t effective = sets->effective | more_effective, permitted = sets->permitted | more_permitted;
+	const uint64_t inheritable = sets->inheritable;
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	const struct __user_cap_data_struct data[2] = {
 		{ (uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable },
 		{ (uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32) },
 	};
 
-	if (syscall(SYS_capset, &header, data) < 0) {
-		const int error = errno;
-		say_missing(init, permitted | effective);
-		return -error;
+	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+static bool is_permitted(unsigned capability)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	return syscall(SYS_capget, &header, data) == 0 && data[capability / 32].permitted >> capability % 32 & 1;
+}
+
+int op_set_capabilities(struct init *init, const struct op_set_capabilities *op)
+{
+	const uint64_t known = known_capabilities();
+	const struct capabilities sets = { op->effective & known, op->permitted & known, op->inheritable & known };
+	/* The kernel keeps only what is permitted and inheritable in the ambient set (capabilities(7)). */
+	const uint64_t ambient = op->ambient & sets.permitted & sets.inheritable;
+	int r;
+
+	init->capabilities = sets;
+	init->for_filter = op->for_filter && is_permitted(CAP_SYS_ADMIN) ? UINT64_C(1) << CAP_SYS_ADMIN : 0;
+	r = set_sets(&sets, 0, init->for_filter);
+	if (r < 0) {
+		say_missing(init, sets.permitted | sets.effective);
+		return r;
 	}
 	if (prctl(PR_CAP_AMBIENT, (long)PR_CAP_AMBIENT_CLEAR_ALL, 0L, 0L, 0L) < 0)
 		return -errno;
@@ -290,21 +309,42 @@ int op_listener(struct init *init, const struct op_listener *op)
 	return r < 0 ? r : 0;
 }
 
+static int load(struct init *init, uint32_t flags, const struct sock_fprog *program)
+{
+	const long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program);
+
+	if (fd > 0 && flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+		init->listener = (int)fd;
+	return fd < 0 ? -errno : 0;
+}
+
+/* With the capability that a filter without no_new_privs takes; the process itself is not to have it. */
+static int load_as_admin(struct init *init, uint32_t flags, const struct sock_fprog *program)
+{
+	int r = set_sets(&init->capabilities, init->for_filter, init->for_filter);
+
+	if (r == 0)
+		r = load(init, flags, program);
+	if (r < 0)
+		return r;
+	r = set_sets(&init->capabilities, 0, 0);
+	if (r < 0)
+		say(init, "capset(2) under the filter, to give up CAP_SYS_ADMIN");
+	return r;
+}
+
 int op_seccomp(struct init *init, const struct op_seccomp *op)
 {
 	const struct sock_fprog program = {
 		.len = (unsigned short)(op->filter.length / sizeof(struct sock_filter)),
 		.filter = (struct sock_filter *)(uintptr_t)plan_blob(&init->plan, op->filter),
 	};
-	long r;
 
 	if (op->filter.length % sizeof(struct sock_filter) != 0 || op->filter.length / sizeof(struct sock_filter) > BPF_MAXINSNS) {
 		say(init, "the filter has %u instructions, the kernel takes %d at most",
 		    op->filter.length / (uint32_t)sizeof(struct sock_filter), BPF_MAXINSNS);
 		return -EINVAL;
 	}
-	r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, op->flags, &program);
-	if (r > 0 && op->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
-		init->listener = (int)r;
-	return r < 0 ? -errno : 0;
+	return init->for_filter & ~init->capabilities.effective ? load_as_admin(init, op->flags, &program) :
+								    load(init, op->flags, &program);
 }

@@ -120,7 +120,7 @@ static void set_root(struct init *init, int root)
 
 int op_mount_root(struct init *init, const struct op_mount_root *op)
 {
-	int r = make_parent_private(init);
+	int r = op->private ? make_parent_private(init) : 0;
 
 	if (r < 0)
 		return r;
@@ -128,6 +128,19 @@ int op_mount_root(struct init *init, const struct op_mount_root *op)
 	if (r < 0)
 		return r;
 	set_root(init, r);
+	return 0;
+}
+
+int root_covered(struct init *init, const char *path, int mount)
+{
+	int root;
+
+	if (path[strspn(path, "/")] != '\0')
+		return 0;
+	root = fcntl(mount, F_DUPFD_CLOEXEC, 3);
+	if (root < 0)
+		return -errno;
+	set_root(init, root);
 	return 0;
 }
 

@@ -9,7 +9,7 @@
  *      │                                 ├─ clone(CLONE_PARENT) ───────►│ waits for the word
  *      │◄──────────────────── PID (pid) ─┤                              │
  *      │  pidfd_open(pid)                └ _exit(0)                     │
- *      ├─ ACK (arg = pid in the runtime's pid namespace) ──────────────►│ mounts
+ *      ├─ ACK ─────────────────────────────────────────────────────────►│ mounts
  *      │◄───────────────────────────────────────────────── MOUNTS ──────┤ (only with `mounts_ready`)
  *      │  prestart, createRuntime hooks                                 │
  *      ├─ ACK ─────────────────────────────────────────────────────────►│ createContainer hooks, pivot_root ...

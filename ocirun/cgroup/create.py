@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from .. import steps
 from ..errors import Error, HostError, OperationError, reason_of
 from ..host.files import read_file
 from ..plan.parent import ABSENT_OK, ALTERNATIVE
@@ -51,6 +52,7 @@ def _perform(directories: Sequence[CgroupDir], operations: Sequence[Operation], 
     again: list[Operation] = []
     absent = False  # the file of the write before
     for operation in operations:
+        steps.begin(operation)
         name, values = operation[2], operation[3]
         try:
             if name == "cgroup_write":

@@ -89,7 +89,8 @@ def net(rules: Sequence[DeviceRule]) -> Net:
             # Whatever else it says, the kernel takes it for all devices and accesses.
             result.allow, result.exceptions = rule.allow, {}
         else:
-            result.add(pointer, rule.allow, ("c" if kind == "u" else kind, major, minor), rule.access)
+            access = rule.access.replace("a", "")  # as in runc
+            result.add(pointer, rule.allow, ("c" if kind == "u" else kind, major, minor), access)
     if not result.allow and not result.exceptions:
         result.exceptions = _DEFAULT
         return result

@@ -3,8 +3,8 @@ cgroup-v2.rst). Pure: what is written where, nothing is looked up.
 
 A Setting is (JSON pointer, file, value, optional), the last as in plan/parent.py. Its controller is the file's name up
 to the first dot. A value of several lines is as many writes. Devices are in devices.py. Zero and absent are the same
-for most properties, as in runc: engines write zeros for what nobody asked for. Limits of kernel memory are ignored, as
-the kernel does since 5.16.
+for most properties, as in runc: engines write zeros for what nobody asked for. The limit of
+kernel memory is ignored, as the kernel does since 5.16.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def v1(resources: Resources) -> list[Setting]:
 
 def v2(resources: Resources) -> list[Setting]:
     """The writes on cgroup v2. As in runc, what v2 has no knob for is left out where it only tunes: swappiness,
-    disableOOMKiller, leafWeight, classID and priorities.
+    disableOOMKiller, kernelTCP, leafWeight, classID and priorities.
 
     :raises OperationError: a value that cannot be translated to v2
     """
@@ -171,6 +171,10 @@ def _memory_v1(memory: Memory) -> list[Setting]:
         settings.append(
             (f"{_ROOT}/memory/reservation", "memory.soft_limit_in_bytes", str(memory.reservation), REQUIRED)
         )
+    if memory.kernel_tcp:  # gone from newer kernels
+        settings.append(
+            (f"{_ROOT}/memory/kernelTCP", "memory.kmem.tcp.limit_in_bytes", str(memory.kernel_tcp), ABSENT_OK)
+        )
     if memory.disable_oom_killer:
         settings.append((f"{_ROOT}/memory/disableOOMKiller", "memory.oom_control", "1", REQUIRED))
     # Docker writes 2**64-1, -1 as an unsigned number, for "not given".
@@ -224,7 +228,7 @@ def swap_of(limit: int, swap: int) -> str | None:
 
 
 def _pids(resources: Resources) -> list[Setting]:
-    if resources.pids is None:
+    if resources.pids is None or resources.pids.limit is None:
         return []
     limit = resources.pids.limit
     # 0 is a limit. It becomes 1 as in runc, whose systemd driver cannot write 0: the container's one process is in

@@ -61,7 +61,7 @@ def command(argv: list[str]) -> int:
             parse(argv[1:], call)
             _take_global_flags(call)
         except UsageError as error:
-            return _misused(call, error)
+            return _misused(call, error, argv[1:])
         if call.options["version"]:
             from .version import text
 
@@ -121,6 +121,17 @@ def _name(call: Call) -> str:
 
 
 def _run(call: Call) -> int:
+    if call.options["debug"]:
+        from .debug import watch
+
+        debug = watch(call)
+        code = _verb(call)
+        debug.end(code)
+        return code
+    return _verb(call)
+
+
+def _verb(call: Call) -> int:
     try:
         # importlib.import_module without the package.
         module = __import__(f"{__name__}.{call.command}", fromlist=("run",))
@@ -133,24 +144,34 @@ def _run(call: Call) -> int:
         return _FAILED.get(call.command, 1)
 
 
-def _misused(call: Call, error: UsageError) -> int:
+def _misused(call: Call, error: UsageError, words: list[str]) -> int:
     """A wrong command line: runc prints what is wrong and the help, and says it again in the log."""
     from .parse import WrongCount
     from .report import fatal
 
+    if not isinstance(error, GlobalFlagError):
+        _look_for_log(call, words)
     if isinstance(error, UnknownCommand):
         return _no_topic(call, error.name)
     if not isinstance(error, GlobalFlagError):
         from .help import text
 
-        try:
-            _open_log(call)
-        except (GlobalFlagError, OSError):
-            pass  # what came first is reported
         what = "Incorrect Usage." if isinstance(error, WrongCount) else f"Incorrect Usage: {error}"
         out(f"{what}\n\n{text(_name(call), call.command)}")
     fatal(call, error)
     return 1
+
+
+def _look_for_log(call: Call, words: list[str]) -> None:
+    """Open the log of a command line that could not be parsed to its end: engines look there for what is wrong."""
+    for at, word in enumerate(words):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word[:1] == "-" and name in ("log", "log-format") and name not in call.given:
+            call.options[name] = value if equals else "".join(words[at + 1 : at + 2])
+    try:
+        _open_log(call)
+    except (GlobalFlagError, OSError):
+        call.options["log-format"] = "text"  # what came first is reported
 
 
 def _help(call: Call) -> int:
@@ -165,9 +186,11 @@ def _help(call: Call) -> int:
 
 
 def _no_topic(call: Call, topic: str) -> int:
+    from .nearest import offer
     from .report import fatal
+    from .table import COMMANDS
 
-    fatal(call, f"No help topic for '{topic}'\n")
+    fatal(call, f"No help topic for '{topic}'{offer(topic, COMMANDS)}")
     return _UNKNOWN_COMMAND
 
 

@@ -111,7 +111,10 @@ def _flags(
         name, equals, value = word[2 if word[1] == "-" else 1 :].partition("=")
         flag = known.get(name)
         if flag is None:
-            raise UsageError(f"flag provided but not defined: -{name}")
+            from .nearest import offer
+
+            longer = [one for one in known if len(one) > 1]
+            raise UsageError(f"flag provided but not defined: -{name}{offer(name, longer, '--')}")
         if not equals and flag[2] is not BOOL:
             if at == len(words):
                 raise UsageError(f"flag needs an argument: -{name}")

@@ -12,17 +12,22 @@ if TYPE_CHECKING:
 
 
 def fatal(call: Call, error: Error | str, prefix: str = "") -> None:
-    """The error that ends the command; it is on standard error whatever --log says. Several lines, which are one in
-    the log, are on a terminal also as they are."""
+    """The error that ends the command; it is on standard error whatever --log says. Several problems, which are one
+    message in the log, are lines there."""
     lines = [error] if isinstance(error, str) else error.lines()
     lines[0] = prefix + lines[0]
-    write(call, "error", "\n".join(lines))
-    if call.log != 2 or (len(lines) > 1 and posix.isatty(2)):
+    if not _is_read(call):
+        write(call, "error", "\n".join(lines))
+    if call.log != 2 or _is_read(call):
         _write(2, "".join([_printable(line.rstrip("\n")) + "\n" for line in lines]))
 
 
 def write(call: Call, level: str, message: str) -> None:
-    """One line: {"level": …, "msg": …, "time": …} or time=… level=… msg=…"""
+    """One line: {"level": …, "msg": …, "time": …} or time=… level=… msg=…; for who reads it on a terminal the message
+    alone."""
+    if _is_read(call):
+        _write(2, _printable(message if level == "error" else f"{level}: {message}") + "\n")
+        return
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if call.options["log-format"] == "json":
         from ..store.state import json_string
@@ -43,6 +48,11 @@ def bug(call: Call, error: Exception) -> None:
 
         write(call, "debug", traceback.format_exc())
     fatal(call, f"internal error: {type(error).__name__}: {error}{where}")
+
+
+def _is_read(call: Call) -> bool:
+    """Whether the log is what somebody reads on a terminal."""
+    return call.log == 2 and "log-format" not in call.given and posix.isatty(2)
 
 
 def _quoted(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..lifecycle.start import start
-from . import notify_socket
+from . import notify_socket, warner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Start a created container."""
-    start(call.root, call.arguments[0], notify_socket())
+    start(call.root, call.arguments[0], notify_socket(), warner(call))
     return 0

@@ -51,15 +51,15 @@ def run_hook(
         posix.lseek(stdin, 0, 0)
         pid = _spawn(path, args or (path,), env, directory, stdin, output)
         if pid < 0:
-            raise HookError(f"{pointer}: run {kind} hook {path}: {reason_of(-pid)}")
+            raise HookError(pointer, f"run {kind} hook {path}: {reason_of(-pid)}")
         status = _wait(pid, timeout)
         if status is None:
-            raise HookError(f"{pointer}: {kind} hook {path}: ran longer than its timeout of {timeout} s and was killed")
+            raise HookError(pointer, f"{kind} hook {path}: ran longer than its timeout of {timeout} s and was killed")
         if status:
             shown = _shown(output)
             code = posix.waitstatus_to_exitcode(status)
             reason = f"exit status {code}" if code >= 0 else f"killed by signal {-code}"
-            raise HookError(f"{pointer}: {kind} hook {path}: {reason}{shown}")
+            raise HookError(pointer, f"{kind} hook {path}: {reason}{shown}")
     finally:
         if ignored:
             _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import posix
 
+from .. import steps
 from ..errors import HostError, OperationError, reason_of
 from ..host.netlink import Netlink
 
@@ -84,6 +85,7 @@ class Devices:
             _told(operation, self._find, found, operation)
         # A template gets a free number, so when the other names are taken.
         for operation, device in sorted(found.values(), key=lambda one: "%" in one[1].wanted):
+            steps.begin(operation)
             _told(operation, self._move, device)
 
     def give_back(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import steps
 from ..errors import reason_of
 from ..host.files import read_file
 
@@ -20,6 +21,7 @@ def perform(pid: int, operations: Sequence[Operation], plan: Plan) -> None:
     :raises OperationError: one failed
     """
     for operation in operations:
+        steps.begin(operation)
         _, _, name, values = operation
         try:
             _PERFORMERS[name](pid, *values)

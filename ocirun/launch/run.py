@@ -58,6 +58,7 @@ class Launch:
                 self._asks.add(operation[2])
         self.hooks = self._at.get(MOUNTS, [])
         self._devices: Devices | None = None
+        self._times = -1  # what the init writes for --debug
 
     def prepare(self) -> None:
         """The operations before the init exists: the cgroup and its limits.
@@ -84,6 +85,8 @@ class Launch:
         try:
             opened.append(self._program())
             opened.append(_plan_descriptor(encode(self.plan), self.work_directory))
+            if "trace" in self.plan.inherited:
+                self._times = descriptors["trace"] = self._times_file()
             passed = (line.theirs.fileno(), opened[1], *(descriptors[name] for name in self.plan.inherited))
             base = 3 + preserve
             words = (b"ocirun-init", b"%d" % base, b"%d" % len(self.plan.inherited))
@@ -98,8 +101,21 @@ class Launch:
             if self._outer is None:
                 line.close()
                 self._wire = None
+                self._tell_times()
             for fd in opened:
                 posix.close(fd)
+
+    def _times_file(self) -> int:
+        fd = program.memory_file("ocirun-times", posix.MFD_CLOEXEC, self.work_directory)
+        posix.ftruncate(fd, 8 * len(self.plan.operations))
+        return fd
+
+    def _tell_times(self) -> None:
+        if self._times >= 0:
+            assert steps.watcher is not None
+            steps.watcher.done(self.plan, self._times)
+            posix.close(self._times)
+            self._times = -1
 
     def _program(self) -> int:
         """The init as a descriptor to execute."""
@@ -139,7 +155,7 @@ class Launch:
             self._take_over(line, line.hear(wire.PID))
             on_pid(self.pid)
             self._move_devices()
-            line.acknowledge(self.pid)
+            line.acknowledge()
             if "mounts_ready" in self._asks:
                 yield line.descriptors()
                 line.hear(wire.MOUNTS)
@@ -156,6 +172,8 @@ class Launch:
             raise _untrue(breach) from None
         except wire.Gone:
             raise self._death() from None
+        finally:
+            self._tell_times()
 
     def _take_over(self, line: wire.Wire, pid: int) -> None:
         """From the outer stage, which has said its last word, to PID 1.
@@ -269,7 +287,7 @@ class Launch:
         if operation[0] == "parent":
             return _untrue(wire.Breach(f"the failure of an operation that is not the init's ({failure.index})"))
         if operation.name == "hook":
-            return HookError(f"{operation.pointer}: {describe(operation)}: {reason}")
+            return HookError(operation.pointer, f"{describe(operation)}: {reason}")
         return operation_error(operation, failure.errno, reason, self.plan)
 
     def _death(self) -> Error:
@@ -311,6 +329,7 @@ def write_id_maps(pid: int, operations: list[Operation], plan: Plan) -> None:
     :raises OperationError: the map is refused
     """
     for operation in operations:
+        steps.begin(operation)
         name = operation.name
         if name == "setgroups_deny":
             _write(f"/proc/{pid}/setgroups", b"deny", operation, plan)

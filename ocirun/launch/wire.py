@@ -128,13 +128,13 @@ class Wire:
         """Whether something is said, or the process ends, within that time."""
         return self._wait(milliseconds)
 
-    def acknowledge(self, arg: int = 0) -> None:
+    def acknowledge(self) -> None:
         """Tell the init to go on.
 
         :raises Gone: it has ended
         """
         try:
-            self._socket.send(_MESSAGE.pack(ACK, arg, 0, 0), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+            self._socket.send(_MESSAGE.pack(ACK, 0, 0, 0), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError, BlockingIOError):
             raise Gone from None
 

@@ -233,6 +233,7 @@ class Creation:
             listen_fds=self.request.listen_fds,
             console=console,
             wait=wait,
+            trace=steps.watcher is not None,
             **self._hook_states(),
         )
         return build(self.spec, host, options, placement, compiled_filter(self.spec))
@@ -261,6 +262,7 @@ class Creation:
         steps.reach("create.hooks")
         head, tail = hook_state(self.id, self.bundle, "creating", self.spec.annotations)
         for operation in self.launch.hooks:
+            steps.begin(operation)
             hook = operation.fields()
             run_hook(
                 operation.pointer, hook["kind"], hook["path"], hook["args"], hook["env"], hook["timeout"],

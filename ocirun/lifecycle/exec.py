@@ -186,11 +186,15 @@ class Execution:
                 tell(self._warn, "process", _of_process(plan.warnings))
             launch = Launch(plan, "exec", containers.directory(self.root, self.entry.id), self.entry.cgroup)
             launch.prepare()
+            if "cgroup" in plan.inherited:
+                descriptors["cgroup"] = _namespace(self.entry, "cgroup")
             launch.spawn(descriptors, self.request.listen_fds + self.request.preserve_fds, self.request.stdio)
         except ConfigError as error:  # of the process, wherever it comes from
             raise ConfigError("process", _of_process(error.problems)) from None
         finally:
             posix.close(pidfd)
+            if "cgroup" in descriptors:
+                posix.close(descriptors["cgroup"])
         try:
             yield from launch.running(
                 lambda pid: steps.reach("exec.pid"),
@@ -222,6 +226,7 @@ class Execution:
             preserve_fds=self.request.preserve_fds,
             listen_fds=self.request.listen_fds,
             console=console,
+            trace=steps.watcher is not None,
         )
 
 
@@ -334,6 +339,18 @@ def _pidfd(entry: containers.Entry) -> int:
         posix.close(pidfd)
         raise StateError("cannot exec in a stopped container")
     return pidfd
+
+
+def _namespace(entry: containers.Entry, name: str) -> int:
+    """A descriptor of a namespace of PID 1, by its name in /proc/PID/ns."""
+    try:
+        fd = posix.open(f"/proc/{entry.pid}/ns/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(f"open the {name} namespace of container init: {reason_of(error.errno or 0)}") from None
+    if not is_alive(entry.pid, entry.start):  # or it may have been another's of that pid
+        posix.close(fd)
+        raise StateError("cannot exec in a stopped container")
+    return fd
 
 
 def _foreign_namespaces(pid: int) -> tuple[str, ...]:

@@ -23,10 +23,10 @@ else:
 _ALL = (*range(1, 32), *range(34, 65))  # 32 and 33 are glibc's own
 
 # Not forwarded: what cannot be caught, what the kernel raises for our own faults, what Go uses internally and runc
-# therefore drops (SIGURG), what our own writing raises (SIGPIPE).
+# therefore drops (SIGURG), what our own writing raises (SIGPIPE, SIGXFSZ).
 _OWN = (
     _signal.SIGKILL, _signal.SIGSTOP, _signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL,
-    _signal.SIGTRAP, _signal.SIGABRT, _signal.SIGPIPE, _signal.SIGURG,
+    _signal.SIGTRAP, _signal.SIGABRT, _signal.SIGPIPE, _signal.SIGURG, _signal.SIGXFSZ,
 )  # fmt: skip
 
 
@@ -72,8 +72,9 @@ class Foreground:
         """
         if self._relay:
             return self._relay_until_end(pid, self._relay)
-        # Those that are ignored (nohup) stay with us: blocked, they would be taken all the same.
-        wanted = [number for number in _ALL if _signal.getsignal(number) != _signal.SIG_IGN and number not in _OWN]
+        # What our caller ignores (a shell does for "&", nohup) is for the container all the same, as with runc: what is
+        # blocked is not ignored.
+        wanted = [number for number in _ALL if number not in _OWN]
         while True:
             code = self._reap(pid)
             if code is not None:
@@ -89,7 +90,7 @@ class Foreground:
         wake, wake_write = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         _signal.set_wakeup_fd(wake_write)
         for number in _ALL:
-            if number not in _OWN and _signal.getsignal(number) != _signal.SIG_IGN:
+            if number not in _OWN:
                 _signal.signal(number, note)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _ALL)
         poll = select.poll()

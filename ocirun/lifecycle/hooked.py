@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from ..cgroup import members
 from ..errors import HookError
 from ..launch.hooks import run_hook
 from ..spec.read import read_stored
 from ..store import containers
 from ..store.state import hook_state
-from .kill import SIGKILL, signal_init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,20 +14,15 @@ if TYPE_CHECKING:
 
 
 def poststart(root: str, entry: containers.Entry, directory: str = "") -> None:
-    """Run the poststart hooks; when one fails the container is killed (runtime.md, "Lifecycle", step 9).
+    """Run the poststart hooks.
 
     :param directory: where they are run, if not here
-    :raises HookError: one failed
-    :raises HostError: they cannot be found out; the container is killed then too
+    :raises HookError: one failed; the container is to be stopped (runtime.md, "Lifecycle", step 9), as with any error
+    :raises HostError: they cannot be found out
     """
-    try:
-        config = containers.config(root, entry.id)
-        for failure in _failures("poststart", "running", entry, config, entry.pid, directory):
-            raise failure
-    except BaseException:  # also if they cannot even be run
-        members.signal_all(entry.cgroup, SIGKILL)
-        signal_init(entry, SIGKILL, forgiving=True)
-        raise
+    config = containers.config(root, entry.id)
+    for failure in _failures("poststart", "running", entry, config, entry.pid, directory):
+        raise failure
 
 
 def poststop(entry: containers.Entry, config: bytes, directory: str = "") -> Iterator[HookError]:

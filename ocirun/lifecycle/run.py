@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps
-from ..errors import ContainerNotFound, HostError, worded, worded_work
+from ..errors import ConfigError, ContainerNotFound, Error, HostError, Problem, worded, worded_work
 from ..store import containers
 from . import foreground
 from .create import PLAIN, Creation, Request, announce, check_terminal, connected, shares_pids
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Generator
 
-    from ..errors import Error
     from ..launch.notify import Notifier
     from ..spec.model import Spec
 
@@ -44,6 +43,8 @@ def run(
     :raises Error: as create and start do
     """
     creation = Creation(root, id, bundle, request, warn)
+    if not creation.spec.process.args:
+        raise ConfigError("config.json", (Problem(pointer="/process", expected="required property is missing"),))
     check_terminal(creation.spec.process.terminal, detach, request.console_socket)
     if detach:
         notifier = start(creation)
@@ -60,7 +61,11 @@ def run(
             _thread.start_new_thread(_pass_on, (notifier, creation.launch.pid, posix.getpid()))
         code = waiter.wait(creation.launch.pid)
     if not keep:
-        _delete(root, creation.entry, warn)
+        try:
+            _delete(root, creation.entry, warn)
+        except Error as error:  # the exit code is worth more, and `delete --force` may have more luck
+            if warn:
+                warn(error)
     return code
 
 

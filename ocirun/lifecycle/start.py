@@ -15,6 +15,8 @@ from .status import CREATED, RUNNING, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..launch.notify import Notifier
 
 _LOOK = 50  # milliseconds between two looks at PID 1
@@ -25,12 +27,15 @@ _FIONREAD = 0x541B  # <asm-generic/ioctls.h>
 
 
 @worded
-def start(root: str, id: str, notify_socket: str = "") -> None:
+def start(root: str, id: str, notify_socket: str = "", warn: Callable[[Error], None] | None = None) -> None:
     """Start a created container. Returns when the program has been executed.
 
+    When a hook fails, the container is deleted (runtime.md, "Lifecycle", steps 7 and 9).
+
     :param notify_socket: address of who is told that it is ready, sd_notify(3); then also returns only after that
+    :param warn: called when a poststop hook fails as well
     :raises ContainerNotFound: no such container
-    :raises StateError: it is not created
+    :raises StateError: it is not created, or its configuration has no process
     :raises HookError: a startContainer or poststart hook failed
     :raises OperationError: the program could not be executed
     """
@@ -43,18 +48,23 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
             raise StateError("cannot start a container that has stopped")
         if status != CREATED:
             raise StateError("cannot start an already running container")
+        if all([late.hook for late in entry.late]):
+            raise StateError("cannot start a container whose config.json has no process")
         if notify_socket:
             notifier = _notifier(root, id, notify_socket)
         if "poststart" in entry.hooks:
             from .hooked import poststart  # what cannot be loaded must be known before the program runs
+        started = False
         try:
-            _open_the_way(root, entry)
-        except (HostError, OSError):
-            if status_of(root, entry) != RUNNING:  # else it has happened, and that is what was asked for
-                raise
-        if "poststart" in entry.hooks:
-            steps.reach("start.poststart")
-            poststart(root, entry)
+            _executed(root, entry)
+            started = True
+            if "poststart" in entry.hooks:
+                steps.reach("start.poststart")
+                poststart(root, entry)
+        except BaseException as error:
+            if started or isinstance(error, HookError):  # started: also if the hooks cannot even be run
+                _destroy(root, entry, warn)
+            raise
     finally:
         posix.close(fd)
     if notifier:
@@ -67,6 +77,25 @@ def _notifier(root: str, id: str, caller: str) -> Notifier | None:
 
     directory = f"{root}/{id}/notify"
     return Notifier(caller, directory) if posix.access(directory, posix.F_OK) else None
+
+
+def _executed(root: str, entry: containers.Entry) -> None:
+    """As _open_the_way(); what goes wrong when the program runs already is no failure."""
+    try:
+        _open_the_way(root, entry)
+    except (HostError, OSError):
+        if status_of(root, entry) != RUNNING:
+            raise
+
+
+def _destroy(root: str, entry: containers.Entry, warn: Callable[[Error], None] | None) -> None:
+    from .delete import destroy
+
+    try:
+        destroy(root, entry, warn)
+    except Error as error:  # the caller is about to report what came first
+        if warn:
+            warn(error)
 
 
 def _open_the_way(root: str, entry: containers.Entry) -> None:
@@ -156,7 +185,7 @@ def _late_failure(entry: containers.Entry, left: bytes) -> Error | None:
     for late in entry.late:
         if b"%d" % late.index == words[0]:
             if late.hook:
-                return HookError(f"{late.pointer}: {late.what}: {reason}")
+                return HookError(late.pointer, f"{late.what}: {reason}")
             return OperationError(late.what, late.pointer, errno, reason)
     return None
 

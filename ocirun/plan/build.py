@@ -5,6 +5,7 @@ Nothing here touches the kernel. The order of the operations, and why it is so, 
 
 from __future__ import annotations
 
+from ..record import Record
 from ..spec.pointer import child
 from ..spec.tables import CLOCKS, NAMESPACES, RLIMITS
 from . import mount_options, mounts, ops, parent, process
@@ -44,11 +45,12 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
     :raises ConfigError: the configuration asks for what cannot be done, all of it listed
     """
     inherited = (*(("fifo",) if options.wait else ()), *(("console",) if options.console else ()))
-    draft = Draft(options.bundle, inherited)
+    draft = Draft(options.bundle, inherited, options.trace)
     _refuse_unsupported(draft, spec, host, options.no_pivot)
     linux = spec.linux
     spaces = {space.type: (space.path, f"/linux/namespaces/{n}") for n, space in enumerate(linux.namespaces)}
-    wishes = mount_options.read_mounts(draft, spec.mounts, host)
+    root = clean(draft.host_path(spec.root.path))
+    wishes = mount_options.read_mounts(draft, spec.mounts, host, root)
     _refuse_in_foreign_namespace(draft, spec, wishes)
     if linux.mount_label:
         from . import labels
@@ -56,7 +58,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
         labels.of_file_systems(wishes, linux.mount_label)
 
     draft.operations.extend(placement.operations)
-    made = _outer_stage(draft, spec, host, placement.directories, spaces, wishes)
+    made = _outer_stage(draft, spec, host, placement.directories, spaces, wishes, options.console)
 
     add = draft.add
     add(ops.new_session("init", ""))
@@ -87,7 +89,8 @@ def refusals(spec: Spec, host: Host) -> list[Problem]:
     """What build() refuses without a further look: for who has found other errors, and lists them all."""
     draft = Draft("/")
     _refuse_unsupported(draft, spec, host, False)
-    _refuse_in_foreign_namespace(draft, spec, mount_options.read_mounts(draft, spec.mounts, host))
+    root = clean(draft.host_path(spec.root.path))
+    _refuse_in_foreign_namespace(draft, spec, mount_options.read_mounts(draft, spec.mounts, host, root))
     return draft.problems
 
 
@@ -157,6 +160,7 @@ def _outer_stage(
     directories: Sequence[CgroupDir],
     spaces: dict[str, tuple[str | None, str]],
     wishes: Sequence[Wish],
+    console: bool,
 ) -> Sequence[int]:
     """Everything before PID 1 exists. Returns the slots of linux.devices where they are made here.
 
@@ -167,7 +171,8 @@ def _outer_stage(
     add = draft.add
     by_fork = "user" not in spaces or root_is_caller(spec.linux.uid_mappings, host)
     pointer = "/linux/cgroupsPath" if spec.linux.cgroups_path else ""
-    by_tasks, clone = open_cgroups(draft, directories, pointer, by_fork)
+    cgroups = open_cgroups(draft, directories, pointer, by_fork)
+    clone = cgroups.clone
     joined = [kind for kind, (path, _) in spaces.items() if path and kind not in ("user", "mount")]
     if spaces.get("mount", (None,))[0]:
         joined.append("mount")  # last: it takes the root and working directory along
@@ -184,8 +189,11 @@ def _outer_stage(
         add(root)
     outer_limits(draft, spec.process, host)
     every = "user" in spaces and own_mounts and host.may_mount
-    mounts.open_sources(draft, wishes, every, spec.linux, slots.get("user"))
+    host_root = clean(draft.host_path(spec.root.path))
+    mounts.open_sources(draft, wishes, every, spec.linux, slots.get("user"), host_root)
     made: Sequence[int] = ()
+    if "user" in spaces:
+        process.own_stdio_outside(draft, spec, spec.process, host, console)
     outside = not host.euid and not host.in_user_namespace
     if outside:
         mounts.make_from_devices(draft, wishes)
@@ -218,7 +226,7 @@ def _outer_stage(
             flags |= NAMESPACES[kind]
     if flags:
         add(ops.unshare("outer", "/linux/namespaces", flags=flags))
-    for operation in by_tasks:
+    for operation in cgroups.before:
         add(operation)
     if "time" in spaces and not spaces["time"][0]:
         add(ops.unshare("outer", spaces["time"][1], flags=NAMESPACES["time"]))
@@ -236,6 +244,8 @@ def _outer_stage(
         add(ops.unshare("outer", spaces["pid"][1], flags=NAMESPACES["pid"]))
     add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
+    for operation in cgroups.after:
+        add(operation)
     if spec.linux.net_devices:
         if host.euid:
             draft.refuse("/linux/netDevices", "network devices cannot be moved by a rootless runtime")
@@ -246,10 +256,21 @@ def _outer_stage(
     return made
 
 
+class Cgroups(Record):
+    """How a process gets into its cgroups."""
+
+    before: tuple[Operation, ...]  # by the outer stage
+    clone: tuple[int, int]  # cgroup_slot and procs_slot of clone
+    after: tuple[Operation, ...]  # by the process itself
+
+
 def open_cgroups(
     draft: Draft, directories: Sequence[CgroupDir], pointer: str, by_fork: bool, watched: bool = False
-) -> tuple[list[Operation], tuple[int, int]]:
-    """Open what the cgroups are joined through: the operations that join v1, and the slots for clone to join v2.
+) -> Cgroups:
+    """Open what the cgroups are joined through.
+
+    A limit of processes is a limit of forks, not of moves: who is to clone must not be inside already, or 1 would be
+    too few, and a container at its limit had no `exec`. (On v2 clone moves the process where it cannot be born.)
 
     :param by_fork: CLONE_INTO_CGROUP is allowed where PID 1 is made. It asks for permission at that moment, and so
         refuses root of a user namespace that the cgroup does not belong to. cgroup.procs asks when it is opened, but
@@ -257,13 +278,16 @@ def open_cgroups(
     :param watched: processes of the container may look at the clone's descriptors while it still has them (exec). A
         directory of a read-only mount that is attached nowhere leads to no other place and takes no writes.
     """
-    by_tasks = []
+    before, after = [], []
     clone = (NO_SLOT, NO_SLOT)
     for directory in directories:
         slot = draft.slot()
         if directory.controllers:
             draft.add(ops.open("outer", pointer, path=f"{directory.path}/tasks", flags=O_WRONLY, slot=slot))
-            by_tasks.append(ops.join_cgroup("outer", pointer, slot=slot))
+            if "pids" in directory.controllers:
+                after.append(ops.join_cgroup("init", pointer, slot=slot))
+            else:
+                before.append(ops.join_cgroup("outer", pointer, slot=slot))
         else:
             procs = f"{directory.path}/cgroup.procs"
             draft.add(ops.open("outer", pointer, path=procs, flags=O_WRONLY, slot=slot))
@@ -274,7 +298,7 @@ def open_cgroups(
                     draft.add(ops.open_cgroup("outer", pointer, path=directory.path, slot=clone[0]))
                 else:
                     draft.add(ops.open("outer", pointer, path=directory.path, flags=O_PATH, slot=clone[0]))
-    return by_tasks, clone
+    return Cgroups(before=tuple(before), clone=clone, after=tuple(after))
 
 
 def outer_limits(draft: Draft, wanted: Process, host: Host) -> None:
@@ -348,7 +372,10 @@ def _root_filled(
         pointer = "/linux/rootfsPropagation" if spec.linux.rootfs_propagation else ""
         add(ops.propagation("init", pointer, flags=flags))
     if own_mounts:
-        add(ops.mount_root("init", "/root/path", path=draft.host_path(spec.root.path), slot=NO_SLOT))
+        # Later mounts of the host below the root arrive there if that is asked for, and else not.
+        slave = spec.linux.rootfs_propagation and wanted & MS_SLAVE
+        path = draft.host_path(spec.root.path)
+        add(ops.mount_root("init", "/root/path", path=path, slot=NO_SLOT, private=int(not slave)))
     else:
         add(ops.root_here("init", "/root/path"))
     mounts.attach(draft, wishes, host, directories, "cgroup" in spaces)

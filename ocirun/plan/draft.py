@@ -35,6 +35,7 @@ class Options(Record):
     preserve_fds: int = 0
     listen_fds: int = 0  # LISTEN_FDS, sd_listen_fds(3)
     console: bool = False  # a console socket is passed
+    trace: bool = False  # note when each operation is done
     wait: bool = True  # for `start`, on the exec fifo; False for `run`
     state_creating: tuple[str, str] = ("", "")
     state_created: tuple[str, str] = ("", "")
@@ -43,14 +44,18 @@ class Options(Record):
 class Draft:
     """A plan in the making."""
 
-    def __init__(self, bundle: str, inherited: Sequence[str] = ()) -> None:
+    def __init__(self, bundle: str, inherited: Sequence[str] = (), trace: bool = False) -> None:
         self.bundle = bundle
-        self.inherited = tuple(inherited)
+        self.inherited = (*inherited, "trace") if trace else tuple(inherited)
         self.operations: list[Operation] = []
         self.add = self.operations.append
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._slots = len(self.inherited)
+        if trace:
+            from . import ops
+
+            self.add(ops.trace("outer", "", slot=self._slots - 1))
 
     def slot(self) -> int:
         """A new slot."""

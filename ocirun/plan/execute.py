@@ -6,6 +6,7 @@ from ..spec.tables import NAMESPACES
 from . import ops, process
 from .build import has_own_mounts, open_cgroups, outer_limits, refuse_process, root_is_caller
 from .draft import Draft
+from .ops import NO_SLOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +41,15 @@ def build_exec(
     for kind in namespaces:
         if kind != "user" and not (kind == "cgroup" and late):
             flags |= NAMESPACES[kind]
-    inherited = (*(("console",) if options.console else ()), *(("pidfd",) if namespaces else ()))
-    draft = Draft(options.bundle, inherited)
-    pidfd = len(inherited) - 1
+    # From inside the user namespace nobody may look at a PID 1 that waits for `start`, and so not join by its pidfd.
+    by_itself = late and "user" in namespaces
+    inherited = (
+        *(("console",) if options.console else ()),
+        *(("pidfd",) if namespaces else ()),
+        *(("cgroup",) if by_itself else ()),
+    )
+    draft = Draft(options.bundle, inherited, options.trace)
+    pidfd = inherited.index("pidfd") if namespaces else NO_SLOT
     refuse_process(draft, wanted, host)
     add = draft.add
     initial = final = None
@@ -54,8 +61,10 @@ def build_exec(
     if initial is not None:
         add(initial)
     by_fork = "user" not in namespaces or root_is_caller(spec.linux.uid_mappings, host)
-    by_tasks, clone = open_cgroups(draft, directories, "", by_fork, watched=True)
+    cgroups = open_cgroups(draft, directories, "", by_fork, watched=True)
     outer_limits(draft, wanted, host)
+    if "user" in namespaces:
+        process.own_stdio_outside(draft, spec, wanted, host, options.console)
 
     if "user" in namespaces:
         if flags:
@@ -69,11 +78,12 @@ def build_exec(
     root_is_own = has_own_mounts(spec)
     if not root_is_own:
         add(ops.enter_root("outer", "/root/path", path=draft.host_path(spec.root.path)))
-    draft.operations.extend(by_tasks)
+    draft.operations.extend(cgroups.before)
     # The wanted CPUs, else all that the container has; only in its cgroup, where nobody's initial ones count any more.
     if initial is None and final is None:
         add(ops.reset_affinity("outer", ""))
-    add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
+    add(ops.clone("outer", "", cgroup_slot=cgroups.clone[0], procs_slot=cgroups.clone[1]))
+    draft.operations.extend(cgroups.after)
     if final is not None:
         add(final)
     elif initial is not None:
@@ -81,7 +91,8 @@ def build_exec(
 
     add(ops.new_session("init", ""))
     if late:
-        add(ops.setns("init", "", slot=pidfd, flags=NAMESPACES["cgroup"], attempt=0))
+        slot = inherited.index("cgroup") if by_itself else pidfd
+        add(ops.setns("init", "", slot=slot, flags=NAMESPACES["cgroup"], attempt=0))
     if options.new_keyring:
         process.keyring(draft, wanted, options.id)
     if root_is_own:

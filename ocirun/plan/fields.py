@@ -7,6 +7,7 @@ For messages, hooks and tests; what is needed to pack a record is in LAYOUTS of 
 from __future__ import annotations
 
 FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
+    "trace": (("slot", "u32"),),
     "open": (("path", "str"), ("flags", "u32"), ("slot", "u32")),
     "open_tree": (("path", "str"), ("from_slot", "u32"), ("recursive", "u32"), ("slot", "u32")),
     "open_cgroup": (("path", "str"), ("slot", "u32")),
@@ -31,9 +32,10 @@ FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "keyring": (("name", "str"),),
     "link_up": (("name", "str"),),
     "propagation": (("flags", "u32"),),
-    "mount_root": (("path", "str"), ("slot", "u32")),
+    "mount_root": (("path", "str"), ("slot", "u32"), ("private", "u32")),
     "root_here": (),
     "use_root": (),
+    "open_inside": (("target", "str"), ("recursive", "u32"), ("slot", "u32")),
     "mount": (("fstype", "str"), ("source", "str"), ("target", "str"), ("options", "strv"), ("ms_flags", "u32"), ("propagation", "u32"), ("target_flags", "u32"), ("slot", "u32")),
     "bind": (("source", "str"), ("slot", "u32"), ("recursive", "u32"), ("target", "str"), ("attr_set", "u32"), ("attr_clear", "u32"), ("rec_set", "u32"), ("rec_clear", "u32"), ("propagation", "u32"), ("target_flags", "u32")),
     "fetch": (("last", "u32"),),
@@ -66,7 +68,7 @@ FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "no_new_privs": (),
     "bounding": (("keep", "u64"),),
     "set_user": (("uid", "u32"), ("gid", "u32"), ("groups", "blob"), ("set_groups", "u32")),
-    "set_capabilities": (("effective", "u64"), ("permitted", "u64"), ("inheritable", "u64"), ("ambient", "u64")),
+    "set_capabilities": (("effective", "u64"), ("permitted", "u64"), ("inheritable", "u64"), ("ambient", "u64"), ("for_filter", "u32")),
     "umask": (("mask", "u32"),),
     "chdir": (("path", "str"), ("required", "u32")),
     "set_rlimit": (("resource", "u32"), ("pad", "u32"), ("soft", "u64"), ("hard", "u64")),

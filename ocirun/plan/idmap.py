@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..spec.model import Linux
     from .draft import Draft
     from .host import Host
+    from .ops import Operation
     from .wish import Wish
 
 
@@ -33,7 +34,7 @@ def check(draft: Draft, wish: Wish, host: Host) -> None:
 def apply(
     draft: Draft, wishes: Sequence[Wish], spaces: dict[tuple[str, str], int], linux: Linux, joined: int | None
 ) -> None:
-    """Map the sources that have been taken.
+    """Map the sources that have been taken, and make the user namespaces for those that will be.
 
     :param spaces: slots of user namespaces by their maps, which all mounts of a container share
     :param joined: slot of the container's user namespace, if that is joined
@@ -52,13 +53,18 @@ def apply(
                     ops.user_namespace("outer", wish.pointer, uid_map=maps[0], gid_map=maps[1], slot=spaces[maps])
                 )
             space = spaces[maps]
-        draft.add(
-            ops.idmap(
-                "outer",
-                wish.pointer,
-                path=wish.source,
-                slot=wish.slot,
-                namespace_slot=space,
-                recursive=int(wish.idmap == "ridmap"),
-            )
-        )
+        wish.space = space
+        if not wish.inside:
+            draft.add(mapped("outer", wish))
+
+
+def mapped(who: str, wish: Wish) -> Operation:
+    """Map the source that is in the slot."""
+    return ops.idmap(
+        who,
+        wish.pointer,
+        path=wish.source,
+        slot=wish.slot,
+        namespace_slot=wish.space,
+        recursive=int(wish.idmap == "ridmap"),
+    )

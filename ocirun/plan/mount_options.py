@@ -42,12 +42,18 @@ _ALLOWED_IN_PROC = (
 )
 
 
-def read_mounts(draft: Draft, mounts: Sequence[Mount], host: Host) -> list[Wish]:
-    """The mounts with their options sorted out; what is wrong goes into draft.problems."""
+def read_mounts(draft: Draft, mounts: Sequence[Mount], host: Host, root: str) -> list[Wish]:
+    """The mounts with their options sorted out; what is wrong goes into draft.problems.
+
+    :param root: the host's path of the container's root, clean: a destination may begin with it, as for runc
+    """
     wishes = []
     for number, mount in enumerate(mounts):
         pointer = f"/mounts/{number}"
-        wish = Wish(pointer, mount.type or "", mount.source or "", clean(mount.destination))
+        target = clean(mount.destination)
+        if root != "/" and (target == root or target.startswith(f"{root}/")):
+            target = target[len(root) :] or "/"
+        wish = Wish(pointer, mount.type or "", mount.source or "", target)
         for option in mount.options:
             _read_option(wish, option)
         if wish.flags & MS_BIND or wish.fstype == "bind":
@@ -107,8 +113,6 @@ def _add_propagation(before: list[int], flags: int) -> None:
 
 def _check(draft: Draft, mount: Mount, wish: Wish) -> None:
     pointer, target = wish.pointer, wish.target
-    if target == "/" and not wish.flags & MS_REMOUNT:
-        draft.refuse(pointer + "/destination", "expected a path below the root", mount.destination)
     if wish.fstype == "bind":
         if wish.data:
             draft.refuse(

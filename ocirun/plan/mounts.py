@@ -75,18 +75,31 @@ def make_from_devices(draft: Draft, wishes: Sequence[Wish]) -> None:
             )
 
 
-def open_sources(draft: Draft, wishes: Sequence[Wish], every: bool, linux: Linux, joined: int | None) -> None:
+def open_sources(
+    draft: Draft, wishes: Sequence[Wish], every: bool, linux: Linux, joined: int | None, root: str
+) -> None:
     """Bind sources that the container's own root might not reach, taken before its user namespace is entered.
 
     More than a few are put away in groups until they are used: RLIMIT_NOFILE may be lower than their number.
 
     :param every: not only those that are to be idmapped
     :param joined: slot of the user namespace, if that is joined
+    :param root: the host's path of the container's root, clean
     """
     binds = [wish for wish in wishes if wish.fstype == "bind" and not wish.flags & MS_REMOUNT]
     if not every:
         binds = [wish for wish in binds if wish.idmap]
     spaces: dict[tuple[str, str], int] = {}
+    _find_inside(binds, wishes, root)
+    late = [wish for wish in binds if wish.inside]
+    if late:
+        binds = [wish for wish in binds if not wish.inside]
+        for wish in late:
+            wish.slot = draft.slot()
+        if any(wish.idmap for wish in late):
+            from . import idmap
+
+            idmap.apply(draft, late, spaces, linux, joined)
     size = max(_GROUP, len(binds) // _GROUPS)
     for start in range(0, len(binds), size):
         group = binds[start : start + size]
@@ -112,6 +125,25 @@ def open_sources(draft: Draft, wishes: Sequence[Wish], every: bool, linux: Linux
             first.fetch = int(start + size >= len(binds))
 
 
+def _find_inside(binds: Sequence[Wish], wishes: Sequence[Wish], root: str) -> None:
+    """Tell of which sources an earlier mount makes a part, covers it, or lies below it."""
+    for wish in binds:
+        inside = below(wish.source, root)
+        if inside is not None:
+            for other in wishes[: wishes.index(wish)]:
+                if below(inside, other.target) is not None or below(other.target, inside) is not None:
+                    wish.inside = inside
+                    break
+
+
+def below(path: str, root: str) -> str | None:
+    """The path from the root on, "/" for that itself; None where it is not in it. Nobody looks at symlinks."""
+    path = clean(path)
+    if root == "/" or path == root:
+        return path if root == "/" else "/"
+    return path[len(root) :] if path.startswith(f"{root}/") else None
+
+
 def attach(
     draft: Draft, wishes: Sequence[Wish], host: Host, directories: Sequence[CgroupDir], own_cgroup_namespace: bool
 ) -> None:
@@ -125,6 +157,8 @@ def attach(
             if wish.attr_set or wish.attr_clear or wish.propagation:
                 _change(draft, wish, wish.attr_set, wish.attr_clear, propagation=wish.propagation)
         elif wish.fstype == "bind":
+            if wish.inside:
+                _take_inside(draft, wish)
             _bind(draft, wish, wish.source, wish.target, wish.attr_set)
         elif wish.fstype == "cgroup" and host.unified:
             _cgroup2(draft, wish, host.hierarchies, directories, own_cgroup_namespace)
@@ -180,6 +214,15 @@ def _file_system(draft: Draft, wish: Wish, fstype: str) -> None:
             slot=wish.slot,
         )
     )
+
+
+def _take_inside(draft: Draft, wish: Wish) -> None:
+    recursive = int(bool(wish.flags & MS_REC))
+    draft.add(ops.open_inside("init", wish.pointer, target=wish.inside, recursive=recursive, slot=wish.slot))
+    if wish.idmap:
+        from . import idmap
+
+        draft.add(idmap.mapped("init", wish))
 
 
 def _bind(draft: Draft, wish: Wish, source: str, target: str, attr_set: int, slot: int | None = None) -> None:
@@ -283,18 +326,32 @@ def _cgroup1(
 
 
 def restrict(draft: Draft, readonly: Sequence[str], masked: Sequence[str]) -> None:
-    """readonlyPaths and maskedPaths. A slash at the end would ask for a directory, and leave a file as it is."""
+    """readonlyPaths and maskedPaths, each once. A slash at the end would ask for a directory, and leave a file as it
+    is."""
+    done = set()
     for number, path in enumerate(readonly):
         pointer = f"/linux/readonlyPaths/{number}"
+        if (name := _plain(path)) in done:
+            continue
+        done.add(name)
         if clean(path) == "/":  # whatever is mounted over it would be above the process's root
             draft.add(ops.root_readonly("init", pointer))
         else:
             draft.add(ops.readonly("init", pointer, target=path.rstrip("/")))
+    done.clear()
     for number, path in enumerate(masked):
         pointer = f"/linux/maskedPaths/{number}"
+        if (name := _plain(path)) in done:
+            continue
+        done.add(name)
         if clean(path) == "/":
             draft.refuse(pointer, "expected a path below the root", path)
         draft.add(ops.mask("init", pointer, target=path.rstrip("/")))
+
+
+def _plain(path: str) -> str:
+    """A path without what does not change where it leads, whatever is a symlink: ".." may."""
+    return "/".join([part for part in path.split("/") if part not in ("", ".")])
 
 
 def has_own_dev(wishes: Sequence[Wish]) -> bool:

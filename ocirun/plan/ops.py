@@ -47,76 +47,83 @@ class Operation(tuple):  # type: ignore[type-arg]
 
 # How encode.py packs a record: its kind, the format, and where references are among the numbers, and to what.
 LAYOUTS: dict[str, tuple[int, str, tuple[tuple[int, str], ...]]] = {
-    "open": (0, "HHIIIII0Q", ((3, "str"),)),
-    "open_tree": (1, "HHIIIIII0Q", ((3, "str"),)),
-    "open_cgroup": (2, "HHIIII0Q", ((3, "str"),)),
-    "new_mount": (3, "HHIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "strv"))),
-    "put_away": (4, "HHIII0Q", ()),
-    "user_namespace": (5, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
-    "idmap": (6, "HHIIIIII0Q", ((3, "str"),)),
-    "make_node": (7, "HHIIIIIIIII0Q", ((3, "str"),)),
-    "enter_root": (8, "HHIII0Q", ((3, "str"),)),
-    "oom_score_adj": (9, "HHIi0Q", ()),
-    "raise_rlimit": (10, "HHIIQ0Q", ()),
-    "setns": (11, "HHIIII0Q", ()),
-    "unshare": (12, "HHII0Q", ()),
-    "map_ids": (13, "HHI0Q", ()),
-    "become_root": (14, "HHI0Q", ()),
-    "time_offset": (15, "HHIIIq0Q", ()),
-    "join_cgroup": (16, "HHII0Q", ()),
-    "reset_affinity": (17, "HHI0Q", ()),
-    "affinity": (18, "HHIII0Q", ((3, "blob"),)),
-    "clone": (19, "HHIII0Q", ()),
-    "new_session": (20, "HHI0Q", ()),
-    "keyring": (21, "HHIII0Q", ((3, "str"),)),
-    "link_up": (22, "HHIII0Q", ((3, "str"),)),
-    "propagation": (23, "HHII0Q", ()),
-    "mount_root": (24, "HHIIII0Q", ((3, "str"),)),
-    "root_here": (25, "HHI0Q", ()),
-    "use_root": (26, "HHI0Q", ()),
-    "mount": (27, "HHIIIIIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"), (9, "strv"))),
-    "bind": (28, "HHIIIIIIIIIIIII0Q", ((3, "str"), (7, "str"))),
-    "fetch": (29, "HHII0Q", ()),
-    "setattr": (30, "HHIIIIIII0Q", ((3, "str"),)),
-    "mkdir": (31, "HHIIII0Q", ((3, "str"),)),
-    "symlink": (32, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
-    "mknod": (33, "HHIIIIIIII0Q", ((3, "str"),)),
-    "bind_device": (34, "HHIIIIIII0Q", ((3, "str"),)),
-    "mounts_ready": (35, "HHI0Q", ()),
-    "hook": (36, "HHIIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (13, "str"), (15, "str"))),
-    "pivot_root": (37, "HHI0Q", ()),
-    "move_root": (38, "HHI0Q", ()),
-    "chroot": (39, "HHI0Q", ()),
-    "root_propagation": (40, "HHII0Q", ()),
-    "root_readonly": (41, "HHI0Q", ()),
-    "hostname": (42, "HHIII0Q", ((3, "str"),)),
-    "domainname": (43, "HHIII0Q", ((3, "str"),)),
-    "sysctl": (44, "HHIIIII0Q", ((3, "str"), (5, "str"))),
-    "mask": (45, "HHIII0Q", ((3, "str"),)),
-    "readonly": (46, "HHIII0Q", ((3, "str"),)),
-    "console": (47, "HHIIIII0Q", ()),
-    "reopen_dev_null": (48, "HHI0Q", ()),
-    "own_stdio": (49, "HHII0Q", ()),
-    "scheduler": (50, "HHIIiIIQQQ0Q", ()),
-    "io_priority": (51, "HHIII0Q", ()),
-    "memory_policy": (52, "HHIIII0Q", ((4, "blob"),)),
-    "personality": (53, "HHII0Q", ()),
-    "label": (54, "HHIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"))),
-    "file_label": (55, "HHIIIII0Q", ((3, "str"), (5, "str"))),
-    "no_new_privs": (56, "HHI0Q", ()),
-    "bounding": (57, "HHIQ0Q", ()),
-    "set_user": (58, "HHIIIIII0Q", ((5, "blob"),)),
-    "set_capabilities": (59, "HHIQQQQ0Q", ()),
-    "umask": (60, "HHII0Q", ()),
-    "chdir": (61, "HHIIII0Q", ((3, "str"),)),
-    "set_rlimit": (62, "HHIIIQQ0Q", ()),
-    "listener": (63, "HHI0Q", ()),
-    "seccomp": (64, "HHIIII0Q", ((3, "blob"),)),
-    "find_executable": (65, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
-    "ready": (66, "HHI0Q", ()),
-    "wait_start": (67, "HHII0Q", ()),
-    "exec": (68, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
+    "trace": (0, "HHII0Q", ()),
+    "open": (1, "HHIIIII0Q", ((3, "str"),)),
+    "open_tree": (2, "HHIIIIII0Q", ((3, "str"),)),
+    "open_cgroup": (3, "HHIIII0Q", ((3, "str"),)),
+    "new_mount": (4, "HHIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "strv"))),
+    "put_away": (5, "HHIII0Q", ()),
+    "user_namespace": (6, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
+    "idmap": (7, "HHIIIIII0Q", ((3, "str"),)),
+    "make_node": (8, "HHIIIIIIIII0Q", ((3, "str"),)),
+    "enter_root": (9, "HHIII0Q", ((3, "str"),)),
+    "oom_score_adj": (10, "HHIi0Q", ()),
+    "raise_rlimit": (11, "HHIIQ0Q", ()),
+    "setns": (12, "HHIIII0Q", ()),
+    "unshare": (13, "HHII0Q", ()),
+    "map_ids": (14, "HHI0Q", ()),
+    "become_root": (15, "HHI0Q", ()),
+    "time_offset": (16, "HHIIIq0Q", ()),
+    "join_cgroup": (17, "HHII0Q", ()),
+    "reset_affinity": (18, "HHI0Q", ()),
+    "affinity": (19, "HHIII0Q", ((3, "blob"),)),
+    "clone": (20, "HHIII0Q", ()),
+    "new_session": (21, "HHI0Q", ()),
+    "keyring": (22, "HHIII0Q", ((3, "str"),)),
+    "link_up": (23, "HHIII0Q", ((3, "str"),)),
+    "propagation": (24, "HHII0Q", ()),
+    "mount_root": (25, "HHIIIII0Q", ((3, "str"),)),
+    "root_here": (26, "HHI0Q", ()),
+    "use_root": (27, "HHI0Q", ()),
+    "open_inside": (28, "HHIIIII0Q", ((3, "str"),)),
+    "mount": (29, "HHIIIIIIIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"), (9, "strv"))),
+    "bind": (30, "HHIIIIIIIIIIIII0Q", ((3, "str"), (7, "str"))),
+    "fetch": (31, "HHII0Q", ()),
+    "setattr": (32, "HHIIIIIII0Q", ((3, "str"),)),
+    "mkdir": (33, "HHIIII0Q", ((3, "str"),)),
+    "symlink": (34, "HHIIIIII0Q", ((3, "str"), (5, "str"))),
+    "mknod": (35, "HHIIIIIIII0Q", ((3, "str"),)),
+    "bind_device": (36, "HHIIIIIII0Q", ((3, "str"),)),
+    "mounts_ready": (37, "HHI0Q", ()),
+    "hook": (38, "HHIIIIIIIIIIiIIII0Q", ((3, "str"), (5, "str"), (7, "strv"), (9, "strv"), (13, "str"), (15, "str"))),
+    "pivot_root": (39, "HHI0Q", ()),
+    "move_root": (40, "HHI0Q", ()),
+    "chroot": (41, "HHI0Q", ()),
+    "root_propagation": (42, "HHII0Q", ()),
+    "root_readonly": (43, "HHI0Q", ()),
+    "hostname": (44, "HHIII0Q", ((3, "str"),)),
+    "domainname": (45, "HHIII0Q", ((3, "str"),)),
+    "sysctl": (46, "HHIIIII0Q", ((3, "str"), (5, "str"))),
+    "mask": (47, "HHIII0Q", ((3, "str"),)),
+    "readonly": (48, "HHIII0Q", ((3, "str"),)),
+    "console": (49, "HHIIIII0Q", ()),
+    "reopen_dev_null": (50, "HHI0Q", ()),
+    "own_stdio": (51, "HHII0Q", ()),
+    "scheduler": (52, "HHIIiIIQQQ0Q", ()),
+    "io_priority": (53, "HHIII0Q", ()),
+    "memory_policy": (54, "HHIIII0Q", ((4, "blob"),)),
+    "personality": (55, "HHII0Q", ()),
+    "label": (56, "HHIIIIIII0Q", ((3, "str"), (5, "str"), (7, "str"))),
+    "file_label": (57, "HHIIIII0Q", ((3, "str"), (5, "str"))),
+    "no_new_privs": (58, "HHI0Q", ()),
+    "bounding": (59, "HHIQ0Q", ()),
+    "set_user": (60, "HHIIIIII0Q", ((5, "blob"),)),
+    "set_capabilities": (61, "HHIQQQQI0Q", ()),
+    "umask": (62, "HHII0Q", ()),
+    "chdir": (63, "HHIIII0Q", ((3, "str"),)),
+    "set_rlimit": (64, "HHIIIQQ0Q", ()),
+    "listener": (65, "HHI0Q", ()),
+    "seccomp": (66, "HHIIII0Q", ((3, "blob"),)),
+    "find_executable": (67, "HHIIIII0Q", ((3, "str"), (5, "strv"))),
+    "ready": (68, "HHI0Q", ()),
+    "wait_start": (69, "HHII0Q", ()),
+    "exec": (70, "HHIIIIIII0Q", ((3, "strv"), (5, "strv"))),
 }
+
+
+def trace(who: str, pointer: str, *, slot: int) -> Operation:
+    """For --debug: at 8 times the index of each operation, when it was done (CLOCK_MONOTONIC, nanoseconds) is written into the file of the slot, up to the seccomp filter, which may forbid to ask for the time."""
+    return Operation((who, pointer, "trace", (slot,)))
 
 
 def open(who: str, pointer: str, *, path: str, flags: int, slot: int) -> Operation:
@@ -238,9 +245,9 @@ def propagation(who: str, pointer: str, *, flags: int) -> Operation:
     return Operation((who, pointer, "propagation", (flags,)))
 
 
-def mount_root(who: str, pointer: str, *, path: str, slot: int) -> Operation:
-    """The rootfs: attach the detached tree of the slot (or, with NO_SLOT, a recursive clone of the working directory) over the working directory; it becomes the root descriptor. Its parent mount is made private."""
-    return Operation((who, pointer, "mount_root", (path, slot)))
+def mount_root(who: str, pointer: str, *, path: str, slot: int, private: int) -> Operation:
+    """The rootfs: attach the detached tree of the slot (or, with NO_SLOT, a recursive clone of the working directory) over the working directory; it becomes the root descriptor. private: the mount that it lies on, and so the clone, is made private before, as a shared one must be (pivot_root(2))."""
+    return Operation((who, pointer, "mount_root", (path, slot, private)))
 
 
 def root_here(who: str, pointer: str) -> Operation:
@@ -251,6 +258,11 @@ def root_here(who: str, pointer: str) -> Operation:
 def use_root(who: str, pointer: str) -> Operation:
     """The root descriptor is the process's own root, for what enters a container: no mount."""
     return Operation((who, pointer, "use_root", ()))
+
+
+def open_inside(who: str, pointer: str, *, target: str, recursive: int, slot: int) -> Operation:
+    """open_tree(2) with OPEN_TREE_CLONE of what is at a target, for `bind`: a source that an earlier mount has made."""
+    return Operation((who, pointer, "open_inside", (target, recursive, slot)))
 
 
 def mount(who: str, pointer: str, *, fstype: str, source: str, target: str, options: Sequence[str], ms_flags: int, propagation: int, target_flags: int, slot: int) -> Operation:
@@ -359,7 +371,7 @@ def reopen_dev_null(who: str, pointer: str) -> Operation:
 
 
 def own_stdio(who: str, pointer: str, *, uid: int) -> Operation:
-    """fchown 0, 1, 2 to the user, as far as they are not /dev/null or shared."""
+    """fchown 0, 1, 2 to the user, as far as they are not /dev/null and it is allowed. By the outer stage to the user's id there, for those that the container's user namespace does not know."""
     return Operation((who, pointer, "own_stdio", (uid,)))
 
 
@@ -408,8 +420,9 @@ def set_user(who: str, pointer: str, *, uid: int, gid: int, groups: bytes, set_g
     return Operation((who, pointer, "set_user", (uid, gid, groups, set_groups)))
 
 
-def set_capabilities(who: str, pointer: str, *, effective: int, permitted: int, inheritable: int, ambient: int) -> Operation:
-    return Operation((who, pointer, "set_capabilities", (effective, permitted, inheritable, ambient)))
+def set_capabilities(who: str, pointer: str, *, effective: int, permitted: int, inheritable: int, ambient: int, for_filter: int) -> Operation:
+    """for_filter: CAP_SYS_ADMIN stays permitted, and is given up by `seccomp`."""
+    return Operation((who, pointer, "set_capabilities", (effective, permitted, inheritable, ambient, for_filter)))
 
 
 def umask(who: str, pointer: str, *, mask: int) -> Operation:
@@ -431,7 +444,7 @@ def listener(who: str, pointer: str) -> Operation:
 
 
 def seccomp(who: str, pointer: str, *, filter: bytes, flags: int) -> Operation:
-    """seccomp(2) SECCOMP_SET_MODE_FILTER; filter: struct sock_filter[]."""
+    """seccomp(2) SECCOMP_SET_MODE_FILTER; filter: struct sock_filter[]. From here on the process makes no system calls but capset(2), where CAP_SYS_ADMIN was kept for this one, read, write, close and poll (ppoll) for `ready` and `wait_start`, what startContainer hooks need, execve, and exit_group where something fails or a signal ends it."""
     return Operation((who, pointer, "seccomp", (filter, flags)))
 
 

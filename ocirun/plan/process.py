@@ -35,6 +35,20 @@ def console(draft: Draft, wanted: Process, bind_console: bool) -> None:
     )
 
 
+def own_stdio_outside(draft: Draft, spec: Spec, wanted: Process, host: Host, console: bool) -> None:
+    """Give stdio to the user before its user namespace is entered, where its owner has no id: /dev/stdout and its like
+    can be opened again only by who owns what they are.
+
+    :param console: it will be a terminal of the container's own
+    """
+    if host.euid or console:
+        return
+    for mapping in spec.linux.uid_mappings:
+        within = wanted.user.uid - mapping.container_id
+        if 0 <= within < mapping.size:
+            draft.add(ops.own_stdio("outer", "/process/user/uid", uid=mapping.host_id + within))
+
+
 def is_own_gid(spec: Spec, host: Host) -> bool:
     """Whether the group map is the one that an ordinary user may write without newgidmap, for which setgroups(2) has
     to be given up (user_namespaces(7))."""
@@ -94,18 +108,8 @@ def become(
         labels.of_process(draft, wanted, host)
     if wanted.no_new_privileges:
         add(ops.no_new_privs("init", "/process/noNewPrivileges"))
-    limits = [
-        ops.set_rlimit(
-            "init", f"/process/rlimits/{number}", resource=RLIMITS[limit.type], pad=0, soft=limit.soft, hard=limit.hard
-        )
-        for number, limit in enumerate(wanted.rlimits)
-    ]
-    # The limits come late, since a small one for open files could stop ourselves; but before a filter, which may
-    # forbid them. Without noNewPrivileges the filter takes CAP_SYS_ADMIN, so that it comes before capabilities go.
-    early_filter = filter is not None and not wanted.no_new_privileges
-    if early_filter:
-        draft.operations.extend(limits)
-        _seccomp(draft, filter)
+    # The limits come late, since a small one for open files could stop ourselves; and last the filter, which may forbid
+    # anything. Without noNewPrivileges it takes CAP_SYS_ADMIN (seccomp(2)), which is kept so long.
     cwd = wanted.cwd
     # As root first, then as the user, who may be the only one to get there (or not, when root could).
     add(ops.chdir("init", "/process/cwd", path=cwd, required=0))
@@ -135,14 +139,20 @@ def become(
             permitted=_granted(draft, wanted, "permitted", held),
             inheritable=_granted(draft, wanted, "inheritable", held),
             ambient=_granted(draft, wanted, "ambient", held),
+            for_filter=int(filter is not None and not wanted.no_new_privileges),
         )
     )
     add(ops.chdir("init", "/process/cwd", path=cwd, required=1))
-    env = environment(wanted.env)
-    add(ops.find_executable("init", "/process/args/0", name=wanted.args[0], env=env))
-    if not early_filter:
-        draft.operations.extend(limits)
-        _seccomp(draft, filter)
+    if wanted.args:
+        env = environment(wanted.env)
+        add(ops.find_executable("init", "/process/args/0", name=wanted.args[0], env=env))
+    for number, limit in enumerate(wanted.rlimits):
+        pointer = f"/process/rlimits/{number}"
+        add(ops.set_rlimit("init", pointer, resource=RLIMITS[limit.type], pad=0, soft=limit.soft, hard=limit.hard))
+    if filter is not None:
+        if filter[1] & SECCOMP_NEW_LISTENER:
+            add(ops.listener("init", "/linux/seccomp/listenerPath"))
+        add(ops.seccomp("init", "/linux/seccomp", filter=filter[0], flags=filter[1]))
 
 
 def ready(draft: Draft, wanted: Process, host: Host) -> None:
@@ -155,7 +165,9 @@ def ready(draft: Draft, wanted: Process, host: Host) -> None:
 
 
 def execute(draft: Draft, wanted: Process, options: Options) -> None:
-    """The exec itself."""
+    """The exec itself, if there is anything to execute."""
+    if not wanted.args:
+        return
     env = wanted.env
     if options.listen_fds:
         env = (*env, f"LISTEN_FDS={options.listen_fds}", "LISTEN_PID=1")
@@ -183,14 +195,6 @@ def environment(env: Sequence[str]) -> tuple[str, ...]:
     if len(last) == len(env):
         return tuple(env)
     return tuple(item for number, item in enumerate(env) if last[item.partition("=")[0]] == number)
-
-
-def _seccomp(draft: Draft, filter: tuple[bytes, int] | None) -> None:
-    if filter is None:
-        return
-    if filter[1] & SECCOMP_NEW_LISTENER:
-        draft.add(ops.listener("init", "/linux/seccomp/listenerPath"))
-    draft.add(ops.seccomp("init", "/linux/seccomp", filter=filter[0], flags=filter[1]))
 
 
 def _granted(draft: Draft, wanted: Process, name: str, held: int) -> int:

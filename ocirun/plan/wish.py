@@ -28,6 +28,7 @@ class Wish:
         "flags",
         "fstype",
         "idmap",
+        "inside",
         "mappings",
         "pointer",
         "propagations",
@@ -35,6 +36,7 @@ class Wish:
         "rec_set",
         "slot",
         "source",
+        "space",
         "target",
     )
 
@@ -55,6 +57,8 @@ class Wish:
         self.idmap = ""  # or "idmap", "ridmap"
         self.mappings: tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]] | None = None
         self.slot = NO_SLOT  # of a source that was opened before
+        self.space = NO_SLOT  # of the user namespace for idmap
+        self.inside = ""  # the container's path of a source that an earlier mount makes or covers: taken only then
         self.fetch: int | None = None  # first of a group of sources that was put away: whether that is the last group
 
     @property

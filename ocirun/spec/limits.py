@@ -44,7 +44,7 @@ class Cpu(Record):
 class Pids(Record):
     """linux.resources.pids; -1 is no limit."""
 
-    limit: Int64
+    limit: Int64 | None = None
 
 
 class WeightDevice(Record):

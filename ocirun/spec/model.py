@@ -83,6 +83,10 @@ class Process(Record):
     exec_cpu_affinity: CpuAffinity | None = None
 
 
+NO_PROCESS = Process(cwd="/")
+"""Of a configuration without one: such a container can be created and not started (config.md, "Process")."""
+
+
 class Root(Record):
     """root; a relative path starts at the bundle."""
 
@@ -198,7 +202,7 @@ class Spec(Record):
 
     oci_version: str
     root: Root
-    process: Process
+    process: Process = NO_PROCESS
     hostname: str | None = None
     domainname: str | None = None
     mounts: tuple[Mount, ...] = ()

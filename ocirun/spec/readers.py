@@ -106,12 +106,17 @@ uint32 = integer(0, (1 << 32) - 1)
 uint64 = integer(0, (1 << 64) - 1)
 
 
-def one_of(names: Collection[str]) -> Reader:
+def one_of(names: Collection[str], what: str = "") -> Reader:
+    """
+    :param what: the first words of the error
+    """
+
     def read(value: Any, place: Place, problems: list[Problem]) -> str:
         if type(value) is str and value in names:
             return value
         listed = ", ".join(sorted(names) if type(names) is frozenset else names)
-        wrong(f"one of {listed}", value, place, problems)
+        expected = f"{what}expected one of {listed}"
+        problems.append(Problem(pointer=pointer_to(place), expected=expected, found=describe(value)))
         return ""
 
     return read

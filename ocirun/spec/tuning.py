@@ -7,7 +7,6 @@ from .readers import array, boolean, int32, is_number, one_of, record, string, s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-
     from .readers import Int32, Uint64
 
 
@@ -139,9 +138,9 @@ intel_rdt = record(
 
 memory_policy = record(
     MemoryPolicy,
-    ("mode", "mode", one_of(MEMORY_POLICY_MODES)),
+    ("mode", "mode", one_of(MEMORY_POLICY_MODES, "invalid memory policy mode: ")),
     ("nodes", "nodes", string),
-    ("flags", "flags", array(one_of(MEMORY_POLICY_FLAGS))),
+    ("flags", "flags", array(one_of(MEMORY_POLICY_FLAGS, "invalid memory policy flag: "))),
 )
 
 personality = record(Personality, ("domain", "domain", one_of(PERSONALITIES)), ("flags", "flags", strings))

@@ -6,6 +6,7 @@ Loaded when rules/check.is_doubtful() says that there may be something.
 from __future__ import annotations
 
 from ..errors import Problem
+from .rules.check import KNOWN, version
 from .tables import CAPABILITIES
 
 TYPE_CHECKING = False
@@ -19,7 +20,7 @@ def warnings(spec: model.Spec) -> list[Problem]:
     """Each with what is done about it."""
     return [
         Problem(pointer=pointer, expected=expected, found=found)
-        for part in (_process(spec.process, "/process"), _mounts(spec), _linux(spec.linux))
+        for part in (_version(spec), _process(spec.process, "/process"), _mounts(spec), _linux(spec.linux))
         for pointer, expected, found in part
     ]
 
@@ -27,6 +28,12 @@ def warnings(spec: model.Spec) -> list[Problem]:
 def of_process(process: model.Process) -> list[Problem]:
     """The same for a process alone, as `exec --process` takes it."""
     return [Problem(pointer=p, expected=expected, found=found) for p, expected, found in _process(process, "")]
+
+
+def _version(spec: model.Spec) -> Iterator[tuple[str, str, str]]:
+    if version(spec.oci_version) > KNOWN:
+        known = ".".join(map(str, KNOWN))
+        yield "/ociVersion", f"ignoring what is newer than version {known} of the specification", spec.oci_version
 
 
 def _process(process: model.Process, at: str) -> Iterator[tuple[str, str, str]]:
@@ -43,7 +50,7 @@ def _process(process: model.Process, at: str) -> Iterator[tuple[str, str, str]]:
     granted = {*capabilities.permitted} & {*capabilities.inheritable}
     ambient = [one for one in capabilities.ambient if one in CAPABILITIES and one not in granted]
     if ambient:  # all at once: `runc spec` has written some until 1.1
-        text = "ignoring ambient capabilities that are not permitted and inheritable"
+        text = "can't raise ambient capability that is not permitted and inheritable"
         yield f"{at}/capabilities/ambient", text, ", ".join(ambient)
 
 
@@ -55,10 +62,8 @@ def _mounts(spec: model.Spec) -> Iterator[tuple[str, str, str]]:
 
 def _linux(linux: model.Linux) -> Iterator[tuple[str, str, str]]:
     memory = linux.resources.memory if linux.resources else None
-    if memory is not None:
-        for key, limit in (("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp)):
-            if limit is not None:
-                yield f"/linux/resources/memory/{key}", "ignoring a limit on kernel memory", str(limit)
+    if memory is not None and memory.kernel is not None:
+        yield "/linux/resources/memory/kernel", "ignoring a limit on kernel memory", str(memory.kernel)
     if linux.personality is not None:
         for index, flag in enumerate(linux.personality.flags):
             yield f"/linux/personality/flags/{index}", "ignoring a flag: there are none", flag

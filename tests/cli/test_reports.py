@@ -35,12 +35,12 @@ def root(tmp_path: Path) -> str:
 def test_text_on_standard_error(root: str) -> None:
     done = call("--root", root, "state", "none")
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(rf'time="{TIME}" level=error msg="container does not exist"\n', done.stderr)
+    assert re.fullmatch(rf'time="{TIME}" level=error msg="container does not exist: none"\n', done.stderr)
 
 
 def test_json_on_standard_error(root: str) -> None:
     done = call("--root", root, "--log-format", "json", "state", "none")
-    assert re.fullmatch(rf'{{"level":"error","msg":"container does not exist","time":"{TIME}"}}\n', done.stderr)
+    assert re.fullmatch(rf'{{"level":"error","msg":"container does not exist: none","time":"{TIME}"}}\n', done.stderr)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -50,7 +50,7 @@ def test_a_log_file_is_appended_to_and_the_bare_error_is_on_standard_error(
     log = tmp_path / "log"
     log.write_text("before\n")
     done = call("--root", root, "--log", str(log), "--log-format", form, "state", "none")
-    assert done.stderr == "container does not exist\n"
+    assert done.stderr == "container does not exist: none\n"
     before, line = log.read_text().splitlines()
     assert before == "before"
     assert "container does not exist" in line
@@ -76,19 +76,19 @@ def test_quoting_as_runc(root: str, form: str, name: str) -> None:
 
 def test_no_log_is_written_by_what_succeeds(root: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    done = call("--root", root, "--log", str(log), "--debug", "delete", "--force", "none")
+    done = call("--root", root, "--log", str(log), "delete", "--force", "none")
     assert (done.returncode, done.stderr, log.read_text()) == (0, "", "")
 
 
 @pytest.mark.parametrize(
     "words, code, text",
     [
-        (["state", "none"], 1, "container does not exist"),
-        (["start", "none"], 1, "container does not exist"),
-        (["kill", "none"], 1, "container does not exist"),
-        (["kill", "none", "NOSUCH"], 1, "container does not exist"),
-        (["delete", "none"], 1, "container does not exist"),
-        (["ps", "none"], 1, "container does not exist"),
+        (["state", "none"], 1, "container does not exist: none"),
+        (["start", "none"], 1, "container does not exist: none"),
+        (["kill", "none"], 1, "container does not exist: none"),
+        (["kill", "none", "NOSUCH"], 1, "container does not exist: none"),
+        (["delete", "none"], 1, "container does not exist: none"),
+        (["ps", "none"], 1, "container does not exist: none"),
         (["exec", "none", "true"], 255, "exec failed: container does not exist"),
         (["exec"], 1, "requires a minimum of 1 argument(s)"),
         (["state", ".."], 1, "invalid container ID format"),
@@ -101,7 +101,11 @@ def test_no_log_is_written_by_what_succeeds(root: str, tmp_path: Path) -> None:
         (["--systemd-cgroup", "create", "x"], 1, "--systemd-cgroup is not supported by this version"),
         (["frobnicate"], 3, "No help topic for 'frobnicate'"),
         (["checkpoint", "--help"], 3, "No help topic for 'checkpoint'"),
-        (["help", "frobnicate"], 3, "No help topic for 'frobnicate'"),
+        (["help", "frobnicate"], 3, "No help topic for 'frobnicate'\""),
+        (["crate"], 3, "No help topic for 'crate'; did you mean create?"),
+        (["help", "creat"], 3, "No help topic for 'creat'; did you mean create?"),
+        (["create", "--bundel", "x"], 1, "flag provided but not defined: -bundel; did you mean --bundle?"),
+        (["--sytemd-cgroup", "create"], 1, "-sytemd-cgroup; did you mean --systemd-cgroup?"),
     ],
 )
 def test_errors(root: str, words: list[str], code: int, text: str) -> None:
@@ -210,7 +214,7 @@ def test_a_bug_with_debug_has_a_traceback_in_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     done = broken("TypeError('surprise')", "--debug", "--log", str(log), "--log-format", "json", "state", "x")
     assert done.stderr.startswith("internal error: TypeError: surprise")
-    debug, error = map(json.loads, log.read_text().splitlines())
+    _, debug, error = map(json.loads, log.read_text().splitlines())
     assert debug["level"] == "debug" and "Traceback" in debug["msg"]
     assert error["level"] == "error"
 
@@ -232,24 +236,51 @@ def test_xdg_runtime_dir(tmp_path: Path) -> None:
     assert call("list", env=environment).returncode == 0  # root: /run/ocirun
 
 
-def test_terminal_or_not_makes_no_difference(root: str) -> None:
-    """The log's form does not depend on who looks."""
+LOG = "--log {} --log-format json"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (f"{LOG} frobnicate", "No help topic for 'frobnicate'"),
+        (f"{LOG} help frobnicate", "No help topic for 'frobnicate'"),
+        ("-log={} -log-format=json create --bogus", "flag provided but not defined: -bogus"),
+        (f"--bogus {LOG} state", "flag provided but not defined: -bogus"),
+        (f"state --bogus x {LOG}", "flag provided but not defined: -bogus"),
+        (f"state {LOG}", "requires exactly 1 argument(s)"),
+    ],
+)
+def test_wrong_usage_is_in_the_log(tmp_path: Path, words: str, said: str) -> None:
+    """Engines show the last error of the log: without this one that is somebody else's."""
+    log = tmp_path / "log"
+    assert call(*words.format(log).split()).returncode in (1, 3)
+    entry = json.loads(log.read_text())
+    assert entry["level"] == "error"
+    assert said in entry["msg"]
+
+
+def on_terminal(*words: str) -> str:
+    """What is on standard error, a terminal."""
     master, slave = pty.openpty()
-    subprocess.run([harness.PROGRAM, "--root", root, "state", "none"], stderr=slave, timeout=30)
+    subprocess.run([harness.PROGRAM, *words], stderr=slave, stdout=subprocess.DEVNULL, timeout=30)
     os.close(slave)
-    assert b'level=error msg="container does not exist"' in os.read(master, 4096)
+    text = os.read(master, 65536).decode().replace("\r\n", "\n")
     os.close(master)
+    return text
+
+
+def test_one_readable_message_on_a_terminal(root: str) -> None:
+    assert on_terminal("--root", root, "state", "none") == "container does not exist: none\n"
+    assert on_terminal("--root", root, "state") == f'{harness.PROGRAM}: "state" requires exactly 1 argument(s)\n'
+    assert 'level=error msg="container does not exist: none"' in call("--root", root, "state", "none").stderr
+    assert on_terminal("\33[2Jnonesuch") == "No help topic for '\\x1b[2Jnonesuch'\n"
+    log = on_terminal("--root", root, "--log-format", "json", "state", "none")
+    assert json.loads(log)["msg"] == "container does not exist: none", "asked for"
 
 
 def test_several_errors_on_a_terminal(root: str, tmp_path: Path) -> None:
-    """One line for the log, and one for each of them to be read by somebody."""
+    """One line for each of them, and no second copy."""
     (tmp_path / "config.json").write_text("{}")
-    master, slave = pty.openpty()
-    words = [harness.PROGRAM, "--root", root, "create", "--bundle", str(tmp_path), "id"]
-    subprocess.run(words, stderr=slave, timeout=30)
-    os.close(slave)
-    log, first, *rest = os.read(master, 4096).decode().split("\r\n")
-    os.close(master)
-    assert "level=error" in log
-    assert first == "ocirun create failed: config.json: 3 errors"
-    assert rest == [*(f"  /{key}: required property is missing" for key in ("ociVersion", "process", "root")), ""]
+    first, *rest = on_terminal("--root", root, "create", "--bundle", str(tmp_path), "id").split("\n")
+    assert first == "ocirun create failed: config.json: 2 errors"
+    assert rest == [*(f"  /{key}: required property is missing" for key in ("ociVersion", "root")), ""]

@@ -140,7 +140,10 @@ def test_run(runtime: Runtime, bundle: Workshop, host: Network, kind: str, step:
     have_device(host)
     prefix = [*host.prefix, sys.executable, str(DOOR), f"{kind}:{step}"]
     result = runtime("run", "--bundle", str(made.path), made.id, prefix=prefix)
-    assert result.code == (-9 if kind == "kill" else 1)
+    if kind == "fail" and step == "delete.cgroup":  # the container has run, and its exit code is told
+        assert result.code == 0 and "test fault" in result.warning
+    else:
+        assert result.code == (-9 if kind == "kill" else 1)
     runtime("delete", "--force", made.id).ok()
 
 

@@ -305,7 +305,7 @@ def enter(rootfs: Path, propagation: int = MS_SLAVE | MS_REC) -> list[Operation]
     return [
         ops.enter_root("init", "", path=str(rootfs)),
         ops.propagation("init", "", flags=propagation),
-        ops.mount_root("init", "", path=str(rootfs), slot=ops.NO_SLOT),
+        ops.mount_root("init", "", path=str(rootfs), slot=ops.NO_SLOT, private=1),
     ]
 
 

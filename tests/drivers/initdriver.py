@@ -159,7 +159,7 @@ class Driver:
             before = self.before.get(NAMES[kind])
             if before is not None:
                 before(pid)
-            wire.send(MESSAGE.pack(ACK, arg if kind == PID else 0, 0, 0))
+            wire.send(MESSAGE.pack(ACK, 0, 0, 0))
 
 
 def kill(pid: int) -> None:

@@ -65,7 +65,7 @@ def container(rootfs: Path) -> Callable[..., list[Operation]]:
             ops.unshare("outer", "", flags=CLONE_NEWNS | CLONE_NEWPID),
             clone(),
             ops.propagation("init", "", flags=MS_REC_PRIVATE),
-            ops.mount_root("init", "", path=str(rootfs), slot=ops.NO_SLOT),
+            ops.mount_root("init", "", path=str(rootfs), slot=ops.NO_SLOT, private=1),
             *([mount_proc] if proc else []),
             *(before or []),
             ops.pivot_root("init", ""),

@@ -296,7 +296,7 @@ def test_chdir_once_more_as_the_user(init: Driver, container: Container, rootfs:
     (rootfs / "home").mkdir(mode=0o700)
     os.chown(rootfs / "home", 1000, 1000)
     none = ops.set_capabilities(
-        "init", "", effective=1 << 6 | 1 << 7, permitted=1 << 6 | 1 << 7, inheritable=0, ambient=0
+        "init", "", effective=1 << 6 | 1 << 7, permitted=1 << 6 | 1 << 7, inheritable=0, ambient=0, for_filter=0
     )
     user = ops.set_user("init", "", uid=1000, gid=1000, groups=b"", set_groups=1)
     first, second = (ops.chdir("init", "", path="/home", required=required) for required in (0, 1))

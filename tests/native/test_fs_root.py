@@ -95,7 +95,7 @@ def test_a_detached_tree_as_the_root(rootfs: Path) -> None:
         ops.open_tree("init", "", path=str(rootfs), from_slot=ops.NO_SLOT, recursive=1, slot=3),
         ops.enter_root("init", "", path=str(rootfs)),
         ops.propagation("init", "", flags=MS_SLAVE | MS_REC),
-        ops.mount_root("init", "", path=str(rootfs), slot=3),
+        ops.mount_root("init", "", path=str(rootfs), slot=3, private=1),
         pivot(),
     ]
     with Driven(plan) as driven:

@@ -68,7 +68,7 @@ def test_commands(installation: Path, tmp_path: Path) -> None:
     assert call(installation, "--version").stdout.startswith("runc version 1.5")
     state = call(installation, *root, "state", "nobody")
     assert (state.returncode, state.stdout) == (1, "")
-    assert state.stderr.endswith('level=error msg="container does not exist"\n')
+    assert state.stderr.endswith('level=error msg="container does not exist: nobody"\n')
     assert call(installation, *root, "list").stdout.startswith("ID ")
     assert "--no-pivot" in call(installation, "run", "--help").stdout
     assert json.loads(call(installation, "features").stdout)["ociVersionMin"] == "1.0.0"

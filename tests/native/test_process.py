@@ -30,7 +30,7 @@ def user(uid: int = 1000, gid: int = 1001, groups: tuple[int, ...] | None = (5, 
 
 def capabilities(effective: int, permitted: int, inheritable: int = 0, ambient: int = 0) -> Operation:
     return ops.set_capabilities(
-        "init", "", effective=effective, permitted=permitted, inheritable=inheritable, ambient=ambient
+        "init", "", effective=effective, permitted=permitted, inheritable=inheritable, ambient=ambient, for_filter=0
     )
 
 

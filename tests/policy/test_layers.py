@@ -28,7 +28,8 @@ api
 process
 lifecycle features
 launch
-steps store seccomp cgroup
+store seccomp cgroup
+steps
 host
 _sys _seccomp
 plan

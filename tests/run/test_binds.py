@@ -200,16 +200,15 @@ def test_destinations_by_their_text(runtime: Runtime, bundle: Workshop, source: 
     assert not (made.rootfs / "a").exists()
 
 
+@pytest.mark.differs("refuses it", since="1.2")
 @pytest.mark.parametrize("destination", ["/", "//", "/.", "/tmp/..", "..", "."])
-@pytest.mark.parametrize("fstype", ["bind", "tmpfs"])
-def test_over_the_root(runtime: Runtime, bundle: Workshop, source: Path, destination: str, fstype: str) -> None:
-    made = bundle("true")
-    made.mount(destination, fstype, str(source), *(["bind"] if fstype == "bind" else []))
-    result = runtime.create(made)
-    if runtime.name == "ocirun":
-        result.failed("/mounts/6/destination: expected a path below the root", destination)
-    else:
-        result.failed()
+def test_over_the_root(runtime: Runtime, bundle: Workshop, destination: str) -> None:
+    made = bundle()
+    made.mount(destination, "bind", str(made.rootfs), "rbind", "nosuid")
+    made.mount("/later", "tmpfs", "tmpfs")
+    report = runtime.report(made)
+    assert "nosuid" in mounts(report)["/"].options
+    assert {"/", "/later"} <= mounts(report).keys()
 
 
 def test_mounts_over_each_other(runtime: Runtime, bundle: Workshop, source: Path) -> None:
@@ -500,3 +499,94 @@ def test_a_mount_at_a_file_of_the_host_that_is_replaced(runtime: Runtime, bundle
     (source / "new").replace(source / "file")
     assert runtime.probe(made, "path=/file")["paths"]["/file"]["content"] == "of the host\n"
     runtime.end(made, pid)
+
+
+# Sources that an earlier mount makes
+
+
+@pytest.mark.ocirun  # runc looks for them by their path from outside, and 1.1.5 knows no idmapped mounts
+@pytest.mark.parametrize(("user", "idmapped"), [(False, False), (True, False), (False, True)])
+def test_a_source_that_an_earlier_mount_makes(
+    runtime: Runtime, bundle: Workshop, source: Path, user: bool, idmapped: bool
+) -> None:
+    """The directory that a tmpfs gets, what is mounted there, and what a bind brings."""
+    made = bundle()
+    made.path.chmod(0o700)  # root of the user namespace may not come in from outside
+    if user:
+        made.user_namespace()
+    made.mount("/first/tmpfs", "tmpfs", "tmpfs", "mode=0700", "size=64k")
+    made.mount("/first/bound", "bind", str(source), "bind")
+    options = ["rbind", *(["ridmap"] if idmapped else [])]
+    for name in ("first", "first/tmpfs", "first/bound"):
+        made.mount(f"/again/{name}", "bind", str(made.rootfs / name), *options)
+        if idmapped:
+            both = [{"containerID": 0, "hostID": 7, "size": 1000}]
+            made.config["mounts"][-1] |= {"uidMappings": both, "gidMappings": both}
+    if idmapped:
+        made.config["mounts"] = [m for m in made.config["mounts"] if not m["destination"].startswith("/again/first/")]
+        del made.config["mounts"][-1]
+        made.mount("/again/first/tmpfs", "bind", str(made.rootfs / "first/tmpfs"), *options)
+        made.config["mounts"][-1] |= {"uidMappings": both, "gidMappings": both}
+    report = runtime.report(made, "path=/again/first/tmpfs", "path=/again/first/bound/file")
+    node = report["paths"]["/again/first/tmpfs"]["stat"]
+    assert (node["mode"], node["uid"]) == (0o700, 7 if idmapped else 0)
+    if not idmapped:
+        assert report["paths"]["/again/first/bound/file"]["stat"]["size"] == len("of the host\n")
+    assert mounts(report)["/again/first/tmpfs"].fstype == "tmpfs"
+
+
+# Targets that are the root
+
+
+@pytest.mark.differs("refuses it", since="1.2")
+@pytest.mark.parametrize("no_pivot", [False, True])
+@pytest.mark.parametrize("user", [False, True])
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+def test_a_mount_on_the_root(runtime: Runtime, bundle: Workshop, kind: str, user: bool, no_pivot: bool) -> None:
+    """It is the root from there on, for what is mounted later and for the program."""
+    made = bundle()
+    if user:
+        made.user_namespace()
+    root = bundle("pause").rootfs  # has a probe of its own
+    own = {"destination": "/", "type": "bind", "source": str(root), "options": ["rbind"]}
+    if kind == "tmpfs":
+        own = {"destination": "/", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]}
+        made.mount("/probe", "bind", str(bundle.probe), "bind")
+    else:
+        (root / "mark").touch()
+    made.config["mounts"].insert(0, own)
+    made.config["root"]["readonly"] = True
+    flags = ["--no-pivot"] if no_pivot else []
+    report = runtime.report(made, "path=/", "path=/mark", "write=/", flags=flags)
+    found = mounts(report)
+    assert found["/"].fstype == "tmpfs" or kind == "bind"
+    assert ("stat" in report["paths"]["/mark"]) == (kind == "bind")
+    assert report["writes"]["/"] == "EROFS"
+    assert found["/proc"].fstype == "proc" and "null" in os.listdir("/dev")
+    again = bundle("pause")
+    again.config["mounts"].insert(0, own | ({"source": str(root)} if kind == "bind" else {}))
+    if kind == "bind":
+        pid = runtime.started(again)
+        assert "stat" in runtime.probe(again, "path=/mark")["paths"]["/mark"], "for exec too"
+        runtime.end(again, pid)
+
+
+@pytest.mark.ocirun  # runc 1.1.5 does not make it
+@pytest.mark.parametrize("below", ["/inside", "", "//./inside/"])
+def test_a_target_that_begins_with_the_roots_own_path(
+    runtime: Runtime, bundle: Workshop, source: Path, below: str
+) -> None:
+    """As engines have written it that mounted for themselves."""
+    made = bundle()
+    if not below:
+        made.config["mounts"].insert(
+            0, {"destination": str(made.rootfs), "type": "bind", "source": str(made.rootfs), "options": ["rbind"]}
+        )
+        assert "/probe" in runtime.report(made, "path=/probe")["paths"]
+    else:
+        made.mount(f"{made.rootfs}{below}", "bind", str(source), "bind")
+        report = runtime.report(made, "path=/inside/file")
+        assert report["paths"]["/inside/file"]["stat"]["size"] == len("of the host\n")
+    assert not (made.rootfs / str(made.rootfs).lstrip("/")).exists()
+    made.mount(f"{made.rootfs}2/inside", "bind", str(source), "bind")
+    assert f"{made.rootfs}2/inside" in mounts(runtime.report(made)), "only whole names count"

@@ -77,6 +77,59 @@ def test_pids_limit_holds(runtime: Runtime, bundle: Workshop) -> None:
 
 
 @pytest.mark.controllers
+@pytest.mark.ocirun  # there is room for no thread of Go's
+@pytest.mark.parametrize("limit", [0, 1])
+@pytest.mark.parametrize("kind", ["", "user", "joined"])
+def test_a_limit_of_one_process(runtime: Runtime, bundle: Workshop, limit: int, kind: str) -> None:
+    """The container's own is that one: neither create nor exec counts before it."""
+    made = bundle("pause")
+    made.linux["resources"]["pids"] = {"limit": limit}
+    if kind == "user":
+        made.user_namespace()
+    elif kind == "joined":
+        made.without_namespace("pid")
+    pid = runtime.started(made)
+    limits = read("" if V2 else "pids", made, "pids.max")
+    assert limits == "1"
+    assert read("" if V2 else "pids", made, "cgroup.procs").split() == [str(pid)]
+    for _ in range(2):
+        runtime("exec", made.id, "/probe", "true").ok()
+    assert runtime("exec", made.id, "/probe", "children", "1").code == 1, "the limit holds"
+    runtime.end(made, pid)
+
+
+@pytest.mark.controllers
+@pytest.mark.parametrize("pids", [{}, {"limit": None}, {"limit": -1}])
+def test_no_limit_of_processes(runtime: Runtime, bundle: Workshop, pids: dict[str, int | None]) -> None:
+    made = bundle("pause")
+    made.linux["resources"]["pids"] = pids
+    pid = runtime.created(made)
+    assert read("" if V2 else "pids", made, "pids.max") == "max"
+    runtime.end(made, pid)
+
+
+@pytest.mark.ocirun  # runc has ignored it since 1.0
+def test_memory_of_sockets(runtime: Runtime, bundle: Workshop) -> None:
+    """A limit where cgroup v1 has such a file, else nothing."""
+    made = bundle("pause")
+    made.linux["resources"]["memory"] = {"kernelTCP": 8 << 20}
+    pid = runtime.created(made)
+    file = cgroup_directory("memory", made.id) / "memory.kmem.tcp.limit_in_bytes"
+    assert not file.exists() or file.read_text().strip() == str(8 << 20)
+    runtime.end(made, pid)
+
+
+def test_a_letter_that_devices_do_not_have(runtime: Runtime, bundle: Workshop) -> None:
+    """As in `devices.allow` of old scripts: "a" among the accesses says nothing."""
+    made = bundle("pause")
+    made.linux["resources"]["devices"].append({"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwa"})
+    pid = runtime.created(made)
+    if not V2:
+        assert "c 10:229 rw" in read("devices", made, "devices.list").splitlines()
+    runtime.end(made, pid)
+
+
+@pytest.mark.controllers
 def test_memory_limit_holds(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("eat", str(64 << 20))
     made.linux["resources"]["memory"] = {"limit": 8 << 20, "swap": 8 << 20}

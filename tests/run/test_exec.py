@@ -298,8 +298,11 @@ def test_namespaces_of_the_host(runtime: Runtime, bundle: Workshop) -> None:
     runtime.end(made, pid)
 
 
-def test_in_a_created_container(runtime: Runtime, bundle: Workshop) -> None:
+@pytest.mark.parametrize("user", [False, True])
+def test_in_a_created_container(runtime: Runtime, bundle: Workshop, user: bool) -> None:
     made = bundle("true")
+    if user:
+        made.user_namespace()
     pid = runtime.created(made)
     assert runtime.probe(made)["hostname"] == "probed"
     assert runtime.status(made) == "created"

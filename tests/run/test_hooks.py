@@ -93,8 +93,8 @@ def test_state_on_standard_input(runtime: Runtime, bundle: Workshop) -> None:
             assert state.get("pid", 0) == 0
         elif kind in OF_THE_RUNTIME:
             assert state["pid"] == pid, kind
-        else:  # of the container: either namespace's number will do
-            assert state["pid"] in (1, pid), kind
+        else:  # "the pid as seen by the container" (runtime.md, State)
+            assert state["pid"] == 1, kind
 
 
 def test_environment_arguments_and_streams(runtime: Runtime, bundle: Workshop) -> None:
@@ -239,7 +239,7 @@ def test_failure_is_told_with_the_hook(runtime: Runtime, bundle: Workshop, kind:
             harness.reap(pid)
             pid = 0
             result = runtime.delete(made)
-    where = f"/hooks/{kind}/1" if kind != "startContainer" else kind
+    where = f"error running {kind} hook #1: /hooks/{kind}/1: "
     if kind == "poststop":  # a warning: the container is gone (runtime.md, "Lifecycle", 13)
         assert where in result.ok().warning
         assert "no luck today" in result.warning
@@ -350,10 +350,10 @@ def test_poststop_after_a_failed_creation(runtime: Runtime, bundle: Workshop, ve
     assert ends(ended) == ["stopped"]
 
 
-@POSTSTART
+@pytest.mark.differs("leaves a container whose hook has failed at start, for `delete`")
 @pytest.mark.parametrize("kind", ["startContainer", "poststart"])
 def test_poststop_after_a_failed_start(runtime: Runtime, bundle: Workshop, kind: str) -> None:
-    """`start` leaves a stopped container, whose deletion is the rest; `run` does that, too."""
+    """runtime.md, "Lifecycle": the container is stopped and destroyed, and poststop hooks run; likewise by `run`."""
     made = bundle("pause")
     shell(made)
     ended = poststop(made)
@@ -361,9 +361,9 @@ def test_poststop_after_a_failed_start(runtime: Runtime, bundle: Workshop, kind:
     pid = runtime.created(made)
     runtime("start", made.id).failed("7")
     assert harness.reap(pid) != 0
-    assert runtime.status(made) == "stopped"
-    assert ends(ended) == []
-    runtime.delete(made).ok()
+    runtime("state", made.id).failed("does not exist")
+    assert ends(ended) == ["stopped"]
+    runtime("delete", "--force", made.id).ok()
     assert ends(ended) == ["stopped"]
     ended.unlink()
     runtime.run(made).failed("7")
@@ -415,7 +415,9 @@ def test_all_poststop_hooks_run_and_each_failure_is_told(runtime: Runtime, bundl
     assert (made.path / "last").exists()
     log = Path(result.argv[result.argv.index("--log") + 1])
     warnings = [json.loads(line)["msg"] for line in log.read_text().splitlines()]
-    assert [warning.partition(":")[0] for warning in warnings] == [f"/hooks/poststop/{number}" for number in range(3)]
+    assert [warning.split(": ")[:2] for warning in warnings] == [
+        [f"error running poststop hook #{number}", f"/hooks/poststop/{number}"] for number in range(3)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])

@@ -328,6 +328,100 @@ def test_foreground_run_passes_signals_on(runtime: Runtime, bundle: Workshop) ->
     assert not list(runtime.root.iterdir())
 
 
+@pytest.mark.parametrize("verb", ["run", "exec"])
+@pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("terminal", [False, pytest.param(True, marks=pytest.mark.ocirun)])  # runc wants a terminal too
+def test_signals_that_the_caller_ignores_are_passed_on(
+    runtime: Runtime, bundle: Workshop, verb: str, ignored: signal.Signals, terminal: bool
+) -> None:
+    """A shell ignores SIGINT and SIGQUIT for what it starts with "&", nohup SIGHUP."""
+    made = bundle("trap")
+    pid = 0
+    if verb == "exec":
+        pid = runtime.started(bundle_of_pause := bundle("pause"))
+        words = ["exec", *(["--tty"] if terminal else []), bundle_of_pause.id, "/probe", "trap"]
+    else:
+        made.process["terminal"] = terminal
+        made.write()
+        words = ["run", "--bundle", str(made.path), made.id]
+    running = runtime.spawn(*words, preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN))
+    eventually(lambda: "ready" in running.out, "ready")
+    running.popen.send_signal(ignored)
+    if ignored != signal.SIGTERM:
+        eventually(lambda: str(int(ignored)) in running.out.split(), str(ignored))
+        running.popen.send_signal(signal.SIGTERM)
+    assert running.result().code == 15
+    if pid:
+        runtime.end(bundle_of_pause, pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("kind", ["", "user", "filter", "joined"])
+def test_signals_end_a_created_container(runtime: Runtime, bundle: Workshop, number: signal.Signals, kind: str) -> None:
+    """A stop between create and start must not wait for its whole timeout."""
+    made = bundle("pause")
+    if kind == "user":
+        made.user_namespace()
+    elif kind == "joined":
+        made.without_namespace("pid")
+    elif kind == "filter":
+        made.linux["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["rt_sigaction", "rt_sigreturn", "kill"], "action": "SCMP_ACT_ERRNO"}],
+        }
+    pid = runtime.created(made)
+    runtime.kill(made, number.name).ok()
+    assert reap(pid) != 0
+    assert runtime.status(made) == "stopped"
+    runtime("start", made.id).failed("cannot start a container that has stopped")
+    runtime.delete(made).ok()
+
+
+def test_other_signals_leave_a_created_container(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle("pause")
+    pid = runtime.created(made)
+    runtime.kill(made, "WINCH").ok()
+    runtime.kill(made, "CONT").ok()
+    assert runtime.status(made) == "created"
+    runtime("start", made.id).ok()
+    runtime.end(made, pid)
+
+
+@pytest.mark.differs("refuses a configuration without process")
+def test_a_container_without_a_process(runtime: Runtime, bundle: Workshop) -> None:
+    """config.md, "Process": REQUIRED when start is called."""
+    made = bundle()
+    del made.config["process"]
+    made.config["hooks"] = {"poststop": [{"path": "/bin/true"}]}
+    pid = runtime.created(made)
+    runtime("start", made.id).failed("has no process")
+    assert runtime.status(made) == "created"
+    assert runtime.probe(made)["pid"] > 1
+    runtime.delete(made).ok()
+    assert reap(pid) == 137
+    runtime.run(made).failed("config.json: /process: required property is missing")
+    assert not list(runtime.root.iterdir())
+
+
+def test_the_exit_code_is_told_though_the_cgroup_stays(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle("exit", "42")
+    directory = harness.cgroup_directory("pids", made.id)
+    sleeper = subprocess.Popen(["sleep", "100"])
+    made.config["hooks"] = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo {sleeper.pid} > {directory}/cgroup.procs"]}]
+    }
+    try:
+        result = runtime.run(made)
+        assert result.code == 42
+        if runtime.name != "runc":
+            assert "unable to remove container's cgroup" in result.warning
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    runtime("delete", "--force", made.id).ok()
+    assert not directory.exists() or (runtime.name == "runc" and (directory.rmdir() or True))
+
+
 @pytest.mark.ocirun  # runc 1.1.5 has no lock: two may win, and a process and a cgroup stay
 def test_two_runtimes_race_for_one_id(runtime: Runtime, bundle: Workshop) -> None:
     """One wins, the other gets a clear error, and nothing of the other's is left."""

@@ -167,6 +167,16 @@ def test_the_same_path_again_and_again(runtime: Runtime, made: Bundle) -> None:
     assert report["writes"]["/things/directory"] == "EROFS"
 
 
+@pytest.mark.differs("mounts as often as a path is there")
+def test_hidden_once(runtime: Runtime, made: Bundle) -> None:
+    made.linux["maskedPaths"] = ["/things/file", "//things/./file/", "/things/to-file", "/things/directory"] * 2
+    made.linux["maskedPaths"] += ["/things/to-directory"]
+    made.linux["readonlyPaths"] = ["/proc/sys", "/proc/sys/"] * 2
+    lines = [line.split() for line in runtime.report(made)["mountinfo"].splitlines()]
+    for path in ("/things/file", "/things/directory", "/proc/sys"):
+        assert [line[4] for line in lines].count(path) == 1, path
+
+
 def test_attributes_stay_with_read_only(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
     made = bundle()
     (scratch / "source").mkdir()

@@ -107,6 +107,14 @@ def test_options_of_one_mount_or_all(
     }
 
 
+@pytest.mark.differs("stays noatime: mount(2) without another word leaves it")
+@pytest.mark.parametrize("option", ["atime", "nostrictatime"])
+def test_atime_of_a_source_without(runtime: Runtime, bundle: Workshop, sources: dict[str, Path], option: str) -> None:
+    made = bundle()
+    made.mount("/data", "bind", str(sources["strict"]), "rbind", option)
+    assert "relatime" in mounts(runtime.report(made))["/data"].options
+
+
 # Several options about one thing -> what the mount has then, and what those below it have. The last of them counts,
 # and what is for all mounts is done last (as in runc, for which of noatime and relatime always noatime counts).
 CONTRADICTING: dict[tuple[str, ...], tuple[set[str], set[str]]] = {

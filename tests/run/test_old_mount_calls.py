@@ -107,6 +107,25 @@ def test_everything_is_the_same(
         assert one == other
 
 
+@pytest.mark.parametrize("flags", [1 << 10, 1 << 11, 1 << 10 | 1 << 11, 1 << 24])  # noatime, nodiratime, strictatime
+def test_access_times_of_a_source(runtime: Runtime, bundle: Workshop, scratch: Path, flags: int) -> None:
+    """To mount(2), no word on them means as they are."""
+    path = scratch / "times"
+    path.mkdir()
+    harness.mount("times", str(path), "tmpfs", flags)
+    made = bundle()
+    for option in ("rw", "ro", *sorted(option for option in FLAGS if option.endswith("time") and "lazy" not in option)):
+        made.mount(f"/{option}", "bind", str(path), "bind", option)
+    try:
+        wanted, found = (
+            {path: mount.options for path, mount in mounts(runtime.report(made, prefix=prefix)).items()}
+            for prefix in ([], without("ENOSYS", "mount_setattr"))
+        )
+    finally:
+        harness.unmount(str(path))
+    assert found == wanted
+
+
 @pytest.mark.parametrize("answer", ["ENOSYS", "EPERM"])
 @pytest.mark.parametrize("option", ["rro", "rnosuid", "ratime", "rnosymfollow"])
 def test_what_only_the_newer_call_can_do(

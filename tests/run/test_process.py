@@ -322,6 +322,41 @@ def test_stdio_belongs_to_the_user(runtime: Runtime, bundle: Workshop) -> None:
     assert (os.stat("/dev/null").st_uid, os.stat("/dev/null").st_mode) == (null.st_uid, null.st_mode)
 
 
+@pytest.mark.ocirun  # runc 1.1.5 leaves them to the host's root
+@pytest.mark.parametrize("kind", ["pipe", "file", "terminal"])
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_stdio_belongs_to_the_user_of_a_user_namespace(
+    runtime: Runtime, bundle: Workshop, scratch: Path, kind: str, uid: int
+) -> None:
+    """Whose owner has no id in there; for run and for exec."""
+    made = bundle("report", "write=/dev/stdout", "write=/dev/stderr", "write=/proc/self/fd/2")
+    made.user_namespace()
+    made.process["user"] = {"uid": uid, "gid": uid}
+    other = bundle("pause")
+    other.user_namespace()
+    other.process["user"] = {"uid": uid, "gid": uid}
+    pid = runtime.started(other)
+    made.write()
+    for words in (["run", "--bundle", str(made.path), made.id], ["exec", other.id, *made.process["args"]]):
+        read = -1
+        if kind == "pipe":
+            read, write = os.pipe()
+        elif kind == "terminal":
+            read, write = os.openpty()
+        else:
+            write = os.open(scratch / "error", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            report = runtime(*words, stderr=write).json
+            assert os.fstat(write).st_uid == 100000 + uid
+        finally:
+            os.close(write)
+            if read >= 0:
+                os.close(read)
+        assert report["writes"] == {"/dev/stdout": "", "/dev/stderr": "", "/proc/self/fd/2": ""}
+    assert os.stat("/dev/null").st_uid == 0
+    runtime.end(other, pid)
+
+
 def test_standard_streams_reach_the_container(runtime: Runtime, bundle: Workshop) -> None:
     read, write = os.pipe()
     os.write(write, b"through and through\n")

@@ -8,6 +8,7 @@ rules for what few containers have are in the modules beside this one.
 from __future__ import annotations
 
 from ...errors import Problem
+from ..model import NO_PROCESS
 from ..pointer import child
 from ..readers import is_number, quoted
 from ..tables import CAPABILITIES
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from .. import model
     from .breach import Breach
+
+KNOWN = (1, 3)
+"""The newest version of the specification that is known here, major and minor."""
 
 NO_ID = (1 << 32) - 1
 """(uid_t) -1: to setresuid(2) and chown(2) it says "as it is"."""
@@ -44,9 +48,10 @@ def is_doubtful(spec: model.Spec) -> bool:
     linux = spec.linux
     memory = linux.resources.memory if linux.resources else None
     return (
-        is_doubtful_process(spec.process)
+        version(spec.oci_version) > KNOWN
+        or is_doubtful_process(spec.process)
         or any([mount.destination[:1] != "/" for mount in spec.mounts])
-        or (memory is not None and (memory.kernel is not None or memory.kernel_tcp is not None))
+        or (memory is not None and memory.kernel is not None)
         or linux.personality is not None
         or len({(device.major, device.minor) for device in linux.devices}) < len(linux.devices)
         or (bool(linux.uid_mappings or linux.gid_mappings) and linux.joins("user"))
@@ -88,12 +93,13 @@ def _ancestors(pointer: str) -> list[str]:
 
 
 def _spec(spec: model.Spec) -> Iterator[Breach]:
-    if not _is_known_version(spec.oci_version):
-        expected = "expected a version of the specification from 1.0.0 to 1.3.x, with -rc, -dev or + too"
+    if version(spec.oci_version) < (1, 0):
+        expected = "expected a version of the specification, from 1.0.0 on"
         yield "/ociVersion", expected, quoted(spec.oci_version), ()
     if not spec.root.path:
         yield "/root/path", "expected a path", '""', ()
-    yield from _process(spec.process, "/process")
+    if spec.process is not NO_PROCESS:
+        yield from _process(spec.process, "/process")
     for index, mount in enumerate(spec.mounts):
         if not mount.destination:
             yield f"/mounts/{index}/destination", "expected a path", '""', ()
@@ -118,24 +124,24 @@ def _spec(spec: model.Spec) -> Iterator[Breach]:
     yield from _linux(spec.linux)
 
 
-def _is_known_version(version: str) -> bool:
-    """SemVer 2.0.0 from 1.0.0 to 1.3.x.
+def version(text: str) -> tuple[int, int]:
+    """Major and minor of a version by SemVer 2.0.0; (0, 0) for what is none.
 
-    Only the three numbers are compared: 1.3.0-dev comes before 1.3.0 and "1.0.0-rc5" before 1.0.0, and engines have
-    written them for what that version became.
+    Nothing else counts: 1.3.0-dev comes before 1.3.0 and "1.0.0-rc5" before 1.0.0, and engines have written them for
+    what that version became.
     """
-    core, plus, build = version.partition("+")
+    core, plus, build = text.partition("+")
     core, minus, before = core.partition("-")
     numbers = core.split(".")
-    return (
-        len(numbers) == 3
-        and numbers[0] == "1"
-        and numbers[1] in ("0", "1", "2", "3")
-        and is_number(numbers[2])
-        and (numbers[2] == "0" or numbers[2][0] != "0")
-        and (not minus or all(_is_identifier(part) for part in before.split(".")))
-        and (not plus or all(_is_identifier(part) for part in build.split(".")))
-    )
+    if (
+        len(numbers) != 3
+        or not all(is_number(number) and (number == "0" or number[0] != "0") for number in numbers)
+        or (minus and not all(_is_identifier(part) for part in before.split(".")))
+        or (plus and not all(_is_identifier(part) for part in build.split(".")))
+        or len(core) > 32
+    ):
+        return 0, 0
+    return int(numbers[0]), int(numbers[1])
 
 
 def _is_identifier(text: str) -> bool:
@@ -196,6 +202,7 @@ def _beyond(some: Sequence[str], limit: Sequence[str], at: str, key: str, limiti
 
 
 # linux.namespaces, and what needs a namespace of its own
+
 
 def _namespaces(spec: model.Spec) -> Iterator[Breach]:
     types: dict[str, str | None] = {}
@@ -274,7 +281,7 @@ def _resources(resources: model.Resources, at: str) -> Iterator[Breach]:
     for index, rule in enumerate(resources.devices):
         if rule.type and rule.type not in ("a", "b", "c"):
             yield f"{at}/devices/{index}/type", "expected a, b or c", quoted(rule.type), ()
-        if not rule.access or rule.access.strip("rwm"):
+        if not rule.access or rule.access.strip("rwma") or rule.access.strip("a") == "":
             found = quoted(rule.access) if rule.access is not None else "nothing"
             yield f"{at}/devices/{index}/access", "expected a composition of r, w and m", found, ()
         for key, number in (("major", rule.major), ("minor", rule.minor)):

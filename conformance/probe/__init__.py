@@ -1,0 +1,1 @@
+"""The program that runs inside containers, and how it gets there."""
