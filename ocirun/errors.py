@@ -91,16 +91,22 @@ class ContainerNotFound(Error):
     """No container of that id below the root directory. Engines match "container does not exist"."""
 
     def __init__(self, id: str) -> None:
-        super().__init__(f"container does not exist: {id}")
+        super().__init__(id)
         self.id = id
+
+    def __str__(self) -> str:
+        return f"container does not exist: {self.id}"
 
 
 class ContainerExists(Error):
     """The id is taken, or is being taken by another runtime at this moment."""
 
     def __init__(self, id: str) -> None:
-        super().__init__("container with given ID already exists")
+        super().__init__(id)
         self.id = id
+
+    def __str__(self) -> str:
+        return "container with given ID already exists"
 
 
 class StateError(Error):
