@@ -100,7 +100,7 @@ def fifty(root: str, rootfs: Rootfs) -> float:
     def one(_: int) -> None:
         ocirun.run(["/bin/true"], rootfs=rootfs, root=root, check=True)
 
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
         return milliseconds(lambda: list(pool.map(one, range(50))))
 
 
