@@ -17,7 +17,7 @@ from .child import Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..plan.cgroup import CgroupDir
     from ..plan.draft import Plan
@@ -144,10 +144,11 @@ class Launch:
         finally:
             posix.close(source)
 
-    def run(
+    def running(
         self, on_pid: Callable[[int], None], on_mounts: Callable[[], None], on_listener: Callable[[int], None]
-    ) -> None:
-        """Go on until the init says READY.
+    ) -> Iterator[tuple[int, ...]]:
+        """Go on until the init says READY. Yields, wherever it is going to wait, the descriptors for one of which to
+        be readable.
 
         :param on_pid: called when PID 1 exists and has done nothing yet
         :param on_mounts: called when all mounts are attached and pivot_root has not happened
@@ -159,10 +160,12 @@ class Launch:
         assert line is not None and self._outer is not None
         try:
             if "map_ids" in self._asks:
+                yield line.descriptors()
                 line.hear(wire.MAPS)
                 steps.reach(f"{self.verb}.maps")
                 write_id_maps(self._outer.pid, self._at.get(MAPS, []), self.plan)
                 line.acknowledge()
+            yield line.descriptors()
             self._take_over(line, line.hear(wire.PID))
             on_pid(self.pid)
             self._enter_unit()
@@ -171,11 +174,13 @@ class Launch:
             self._move_devices(moved)
             line.acknowledge()
             if "mounts_ready" in self._asks:
+                yield line.descriptors()
                 line.hear(wire.MOUNTS)
                 on_mounts()
                 line.acknowledge()
             if "listener" in self._asks:
                 self._pass_listener(line, on_listener)
+            yield line.descriptors()
             line.hear(wire.READY)
             self._perform(READY)
         except wire.Failure as failure:
@@ -253,8 +258,9 @@ class Launch:
             self._devices = Devices(self.pid, operations)
             self._devices.move()
 
-    def release(self, wait_for_exec: bool) -> None:
-        """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for.
+    def releasing(self, wait_for_exec: bool) -> Iterator[tuple[int, ...]]:
+        """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for. Yields as
+        running() does.
 
         :raises OperationError: the exec failed
         :raises Error: it died
@@ -264,7 +270,9 @@ class Launch:
         try:
             line.acknowledge()
             if wait_for_exec:
-                line.hear_exec()
+                yield line.descriptors()
+                while not line.hears_exec():
+                    yield line.descriptors()
         except wire.Failure as failure:
             raise self._operation_error(failure) from None
         except wire.Breach as breach:

@@ -64,8 +64,8 @@ def ended(outer: list[str], init: list[str], asks_for_maps: bool = False) -> str
     begin = time.monotonic()
     launch = hostile.launched(asks_for_maps, outer, init)
     try:
-        launch.run(lambda pid: None, lambda: None, lambda listener: None)
-        launch.release(wait_for_exec=True)
+        list(launch.running(lambda pid: None, lambda: None, lambda listener: None))
+        list(launch.releasing(wait_for_exec=True))
         said = ""
     except HostError as error:
         said = str(error)
