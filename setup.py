@@ -34,8 +34,12 @@ class BuildNative(build_ext):
         super().run()
         package = Path("ocirun") if self.inplace else Path(self.build_lib, "ocirun")
         build.build_init(package)
-        build.build_launcher(LAUNCHER)
-        if not self.inplace:  # a checkout builds its own when it is needed
+        if self.inplace:
+            build.build_launcher(LAUNCHER)
+        else:
+            self.run_command("build_py")
+            build.build_launcher(LAUNCHER, package)
+            # A checkout builds its own when it is needed.
             probe.build(Path(self.build_lib, "ocirun_conformance", "probe", "probe"))
 
 

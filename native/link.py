@@ -5,18 +5,22 @@ An import costs a search, a stat, an open, a read and some twenty calls of impor
 they have to be executed; the launcher's first lines execute them one after the other. What is not in there is imported
 as ever, and so is everything where the files are missing: in a checkout, and for who imports ocirun as a library.
 
-    python native/link.py PACKAGE        writes PACKAGE/linked/*
+    python native/link.py PACKAGE             writes PACKAGE/linked/*
+    python native/link.py PACKAGE FILE        writes one file with all modules that load nothing but each other and what
+                                              is built into the interpreter, for a snapshot (native/launcher/dump.c)
 """
 
 from __future__ import annotations
 import __future__
 
 import ast
+import functools
 import importlib.util
 import marshal
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType
@@ -37,12 +41,16 @@ VERBS: dict[str, tuple[str, ...]] = {
     "ps": (),
 }
 
+# Our own extension modules.
+EXTENSIONS = ("_sys", "_seccomp")
+
 # What the launcher executes, with these globals:
 #
 #   content      (what is executed now: (name, file, code) in order, what may be imported later: {name: (file, begin,
 #                end)}, places in `tail`)
 #   tail         the marshalled code of the latter
-#   directories  of sys.path; the package is in the first
+#   directories  of sys.path; the package is in the first. Empty in a snapshot, which is filled in when it starts: its
+#                modules have names of files as tracebacks have them, and look nowhere for others
 #   finish       does the main phase of the interpreter's initialization; None where it is done (native/launcher/)
 #
 # Everything else is left to the importers that the main phase installs, but for the extension modules that most
@@ -53,13 +61,12 @@ from _frozen_importlib import ModuleSpec
 modules, later = content
 loaded = sys.modules
 Module = type(sys)
-directory = directories[0]
 
 def prepare(module, file):
     names = module.__dict__
-    names["__file__"] = f"{directory}/{file}"
+    names["__file__"] = f"{directories[0]}/{file}" if directories else file
     if file.endswith("/__init__.py"):
-        names["__path__"] = [f"{directory}/{file[:-12]}"]
+        names["__path__"] = [f"{directories[0]}/{file[:-12]}"] if directories else []
         names["__package__"] = module.__name__
     else:
         names["__package__"] = module.__name__.rpartition(".")[0]
@@ -131,25 +138,36 @@ def source(package: Path, module: str) -> Path | None:
     return None
 
 
+def outermost(nodes: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that are executed when a module is loaded."""
+    for node in nodes:
+        if isinstance(node, ast.If):
+            yield from outermost(node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else node.body + node.orelse)
+        elif isinstance(node, ast.Try):
+            yield from outermost(node.body)
+        else:
+            yield node
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The tree of a file, which nobody changes."""
+    return ast.parse(path.read_bytes())
+
+
+@functools.cache
 def imported(package: Path, module: str, path: Path) -> list[str]:
     """Our own modules that a module imports when it is loaded, in that order."""
     found: list[str] = []
     parts = module.split(".")
     here = parts if path.name == "__init__.py" else parts[:-1]
 
-    def visit(nodes: list[ast.stmt]) -> None:
-        for node in nodes:
-            if isinstance(node, ast.If):
-                visit(node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else node.body + node.orelse)
-            elif isinstance(node, ast.Try):
-                visit(node.body)
-            elif isinstance(node, ast.ImportFrom) and node.level:
-                base = [*here[: len(here) - node.level + 1], *(node.module or "").split(".")]
-                name = ".".join(part for part in base if part)
-                found.append(name)
-                found.extend(f"{name}.{alias.name}" for alias in node.names)
-
-    visit(ast.parse(path.read_text()).body)
+    for node in outermost(parsed(path).body):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*here[: len(here) - node.level + 1], *(node.module or "").split(".")]
+            name = ".".join(part for part in base if part)
+            found.append(name)
+            found.extend(f"{name}.{alias.name}" for alias in node.names)
     return [name for name in found if source(package, name)]
 
 
@@ -175,11 +193,11 @@ def order(package: Path, roots: list[str]) -> list[str]:
     return done
 
 
+@functools.cache
 def compiled(path: Path, name: str) -> CodeType:
     """The code of a module, without what a start pays for and nobody sees: docstrings, and the import of __future__."""
-    tree = ast.parse(path.read_bytes())
-    future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
-    tree.body = [node for node in tree.body if node not in future]
+    future = [node for node in parsed(path).body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    tree = ast.Module([node for node in parsed(path).body if node not in future], [])
     flags = 0
     for node in future:
         for alias in node.names:
@@ -198,27 +216,65 @@ def link(package: Path) -> None:
 
 def write(package: Path) -> None:
     """See link()."""
-    linker = compile(LINKER.replace("EXTENSIONS", repr(extensions())), "ocirun/linked", "exec", optimize=2)
-    everything = {
+    everything = modules(package)
+    directory = package / "linked"
+    directory.mkdir(exist_ok=True)
+    for verb, more in VERBS.items():
+        now = order(package, ["ocirun.cli", f"ocirun.cli.{verb}", *(f"ocirun.{name}" for name in more)])
+        later = [name for name in everything if name not in now and name.removeprefix("ocirun.cli.") not in VERBS]
+        (directory / verb).write_bytes(file_of(package, now, later))
+
+
+def write_all(package: Path, output: Path) -> None:
+    """Write the file for a snapshot."""
+    everything = modules(package)
+    now: list[str] = []
+    everything.pop("ocirun.__main__", None)  # is the command, and no module
+    for name in ["ocirun.cli", *everything]:
+        wanted = order(package, [name])
+        if all(builtin(everything[each]) for each in wanted):
+            now += [each for each in wanted if each not in now]
+    output.write_bytes(file_of(package, now, [name for name in everything if name not in now]))
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """All of the package."""
+    return {
         ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
         for path in sorted(package.rglob("*.py"))
     }
-    directory = package / "linked"
-    directory.mkdir(exist_ok=True)
-    for verb, later in VERBS.items():
-        roots = ["ocirun.cli", f"ocirun.cli.{verb}", *(f"ocirun.{name}" for name in later)]
-        now = order(package, roots)
-        modules = tuple((name, *linkable(package, everything[name])) for name in now)
-        later = {}
-        tail = b""
-        for name, path in everything.items():
-            if name not in now and name.removeprefix("ocirun.cli.") not in VERBS:
-                file, code = linkable(package, path)
-                data = marshal.dumps(code)
-                later[name] = (file, len(tail), len(tail) + len(data))
-                tail += data
-        head = marshal.dumps((linker, (modules, later)))
-        (directory / verb).write_bytes(MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + tail)
+
+
+def builtin(path: Path) -> bool:
+    """Is all that a module loads, when it is loaded, ours or built into the interpreter?"""
+    for node in outermost(parsed(path).body):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        elif isinstance(node, ast.ImportFrom):
+            names = [name for name in (node.module, *(alias.name for alias in node.names)) if name in EXTENSIONS]
+        else:
+            continue
+        if not set(names) <= {*sys.builtin_module_names, "__future__"}:
+            return False
+    return True
+
+
+def file_of(package: Path, now: list[str], later: list[str]) -> bytes:
+    """A linked file: what is executed, in this order, and what may be imported afterwards."""
+    everything = modules(package)
+    linker = compile(LINKER.replace("EXTENSIONS", repr(extensions())), "ocirun/linked", "exec", optimize=2)
+    places = {}
+    tail = b""
+    for name in later:
+        file, code = linkable(package, everything[name])
+        data = marshal.dumps(code)
+        places[name] = (file, len(tail), len(tail) + len(data))
+        tail += data
+    loaded = tuple((name, *linkable(package, everything[name])) for name in now)
+    head = marshal.dumps((linker, (loaded, places)))
+    return MAGIC_NUMBER + len(head).to_bytes(4, "little") + head + tail
 
 
 def linkable(package: Path, path: Path) -> tuple[str, CodeType]:
@@ -228,4 +284,7 @@ def linkable(package: Path, path: Path) -> tuple[str, CodeType]:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    if len(sys.argv) == 2:
+        write(Path(sys.argv[1]))
+    else:
+        write_all(Path(sys.argv[1]), Path(sys.argv[2]))

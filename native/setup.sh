@@ -115,7 +115,7 @@ install() {
 		"$python" -m venv .venv
 	fi
 	say "building and installing"
-	requirements="setuptools>=68 wheel cffi>=1.15 jsonschema>=4.10 pyroute2>=0.9,<0.10"
+	requirements="setuptools>=68 wheel cffi>=1.15 jsonschema>=4.10 pyroute2>=0.9,<0.10 jeepney>=0.9,<1"
 	[ "$goal" != test ] || requirements="$requirements pytest>=7.4 pytest-timeout>=2.2 hypothesis>=6.80 mypy>=1.11 ruff>=0.6"
 	# shellcheck disable=SC2086
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $requirements

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -183,4 +184,29 @@ int sys_spawn_hook(const char *path, char **argv, char **envp, const char *direc
 		return -hook.error;
 	}
 	return pid;
+}
+
+static long long microseconds(struct timeval time)
+{
+	return (long long)time.tv_sec * 1000000 + time.tv_usec;
+}
+
+/* waitid(P_PIDFD) without waiting: 1 and {si_code, si_status, user and system time in microseconds, ru_maxrss in KiB}
+ * of the child that has ended, which is reaped; 0: it has not. The call, since waitid(3) has no room for the usage. */
+int sys_wait_process(int pidfd, long long *result)
+{
+	struct rusage usage;
+	siginfo_t info;
+
+	memset(&info, 0, sizeof(info));
+	if (syscall(SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG, &usage) < 0)
+		return -errno;
+	if (info.si_pid == 0)
+		return 0;
+	result[0] = info.si_code;
+	result[1] = info.si_status;
+	result[2] = microseconds(usage.ru_utime);
+	result[3] = microseconds(usage.ru_stime);
+	result[4] = usage.ru_maxrss;
+	return 1;
 }

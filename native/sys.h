@@ -7,3 +7,4 @@ int sys_route_socket(int network);
 int sys_sched_setattr(int pid, unsigned int policy, int nice, unsigned int priority, unsigned long long flags,
 		      unsigned long long runtime, unsigned long long deadline, unsigned long long period);
 int sys_ioprio_set(int pid, unsigned int level, unsigned int priority);
+int sys_wait_process(int pidfd, long long *result);

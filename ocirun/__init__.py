@@ -6,6 +6,10 @@
     code = container.wait()
     container.delete()
 
+    result = ocirun.run(["python3", "-c", code], timeout=10, limits=ocirun.Limits(memory="256M"))
+
+`ocirun.aio` has the same for asyncio.
+
 Names are loaded when they are first used: the command line imports this module at every start.
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .api import Container as Container
-    from .api import Process as Process
+    from .api import Plan as Plan
     from .api import Runtime as Runtime
     from .errors import ConfigError as ConfigError
     from .errors import ContainerExists as ContainerExists
@@ -26,11 +30,25 @@ if TYPE_CHECKING:
     from .errors import Problem as Problem
     from .errors import StateError as StateError
     from .errors import UsageError as UsageError
+    from .process.process import Process as Process
+    from .process.result import Result as Result
+    from .process.result import RunError as RunError
+    from .process.result import Usage as Usage
+    from .process.streams import DEVNULL as DEVNULL
+    from .process.streams import PIPE as PIPE
+    from .process.streams import STDOUT as STDOUT
+    from .process.terminal import Terminal as Terminal
+    from .sandbox.limits import Limits as Limits
+    from .sandbox.mount import Mount as Mount
+    from .sandbox.rootfs import Rootfs as Rootfs
+    from .sandbox.run import run as run
+    from .spec.document import Spec as Spec
+    from .spec.document import Validation as Validation
     from .store.state import State as State
 
 _HOME = {
     "Container": "api",
-    "Process": "api",
+    "Plan": "api",
     "Runtime": "api",
     "ConfigError": "errors",
     "ContainerExists": "errors",
@@ -42,6 +60,20 @@ _HOME = {
     "Problem": "errors",
     "StateError": "errors",
     "UsageError": "errors",
+    "Process": "process.process",
+    "Result": "process.result",
+    "RunError": "process.result",
+    "Usage": "process.result",
+    "DEVNULL": "process.streams",
+    "PIPE": "process.streams",
+    "STDOUT": "process.streams",
+    "Terminal": "process.terminal",
+    "Limits": "sandbox.limits",
+    "Mount": "sandbox.mount",
+    "Rootfs": "sandbox.rootfs",
+    "run": "sandbox.run",
+    "Spec": "spec.document",
+    "Validation": "spec.document",
     "State": "store.state",
 }
 

@@ -9,75 +9,57 @@ from __future__ import annotations
 
 import posix
 
-from .errors import Error, UsageError
-from .host.procfs import open_process, process_stat, wait_for_end
+from .errors import HostError, UsageError
+from .process.process import Process
+from .process.streams import DEVNULL, PIPE
+from .process.wait import blocking, deadline, readable
+from .record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from os import PathLike
+    from types import TracebackType
 
+    from .errors import Error, Problem
+    from .lifecycle.create import Configuration
+    from .plan.draft import Plan as _Plan
+    from .process.capture import Sink
+    from .process.result import Result
+    from .process.streams import Stream
+    from .process.terminal import Terminal
+    from .process.wait import Waiting
+    from .spec.document import Spec
     from .store.state import State
 
 DEFAULT_ROOT = "/run/ocirun"
 
 
-class Process:
-    """A process that was started here, by `exec` or as PID 1 of a container."""
-
-    def __init__(self, pid: int, start: int | None = None) -> None:
-        self.pid = pid
-        self._start = process_stat(pid)[1] if start is None else start
-        self._code: int | None = None
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end. The exit code, or 128 + the signal that ended it.
-
-        None when that is not to be known: it is no child of this process, or somebody else has waited for it.
-
-        :param timeout: seconds, None for no limit
-        :raises TimeoutError: it still runs
-        """
-        if self._code is not None:
-            return self._code
-        if not self._wait_for_end(timeout):
-            raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
-        try:
-            pid, status = posix.waitpid(self.pid, posix.WNOHANG)
-        except ChildProcessError:
-            return None
-        if pid == 0:  # the pid is another child's by now
-            return None
-        code = posix.waitstatus_to_exitcode(status)
-        self._code = code if code >= 0 else 128 - code
-        return self._code
-
-    def _wait_for_end(self, timeout: float | None) -> bool:
-        try:
-            pidfd = open_process(self.pid)
-        except ProcessLookupError:
-            return True
-        try:
-            if process_stat(self.pid)[1] != self._start:
-                return True
-            return wait_for_end(pidfd, None if timeout is None else timeout * 1000)
-        except ProcessLookupError:
-            return True
-        finally:
-            posix.close(pidfd)
-
-
 class Container:
-    """A container below the root directory of a Runtime. Made by ``Runtime.create`` or ``Runtime.get``."""
+    """A container below the root directory of a Runtime. Made by ``Runtime.create`` or ``Runtime.get``.
+
+    ``init`` is its PID 1, a Process with the streams and the terminal that were asked for. Leaving a with block deletes
+    the container, whatever state it is in and whatever was raised.
+    """
 
     def __init__(self, root: str, id: str, init: Process) -> None:
         self.root = root
         self.id = id
-        self._init = init
+        self.init = init
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.init.close()
+        self.delete(force=True)
 
     @property
     def pid(self) -> int:
         """PID 1's pid in the caller's pid namespace; another process's, or none, when it has ended."""
-        return self._init.pid
+        return self.init.pid
 
     def start(self, warn: Callable[[Error], None] | None = None) -> None:
         """Let the program of a created container run.
@@ -115,9 +97,16 @@ class Container:
 
         return pids(self.root, self.id)
 
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for PID 1's end: see Process.wait."""
-        return self._init.wait(timeout)
+    def waiting(self, timeout: float | None = None) -> Waiting[int | None]:
+        """Wait for PID 1's end. The exit code, or 128 + the signal that ended it; None when nobody tells: see
+        Process.waiting.
+
+        :param timeout: seconds, None for no limit
+        :raises TimeoutError: it still runs
+        """
+        return self.init.waiting(timeout)
+
+    wait = blocking(waiting)
 
     def pause(self) -> None:
         """Let none of its processes run, until ``resume``.
@@ -175,10 +164,14 @@ class Container:
 
         return events(self.root, self.id, interval)
 
-    def exec(
+    def executing(
         self,
-        args: Iterable[str],
+        args: Iterable[str | PathLike[str]],
         *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        terminal: tuple[int, int] | None = None,
         cwd: str = "",
         env: Mapping[str, str] | None = None,
         user: str = "",
@@ -188,20 +181,23 @@ class Container:
         console_socket: str = "",
         pid_file: str = "",
         preserve_fds: int = 0,
-        stdio: tuple[int, int, int] = (0, 1, 2),
+        stdio: tuple[int, int, int] | None = None,
         ignore_paused: bool = False,
         apparmor_profile: str = "",
         selinux_label: str = "",
         warn: Callable[[Error], None] | None = None,
-    ) -> Process:
+    ) -> Waiting[Process]:
         """Run one more program in the container, with what its own process has unless an argument says otherwise.
 
-        Returns when it has been executed.
+        Returns when it has been executed; as subprocess.Popen, which has the names of the streams.
 
+        :param stdin: PIPE for a pipe to it, DEVNULL, None for our own, a descriptor, or a file
+        :param stderr: likewise, or STDOUT
+        :param terminal: rows and columns of a new pty, our end of which is the process's ``terminal``
         :param env: added to the environment
         :param user: "UID" or "UID:GID"
-        :param console_socket: path of a unix socket that gets the terminal; without it there is none
-        :param stdio: descriptors of this process, its standard input, output and error
+        :param console_socket: path of a unix socket that gets a terminal
+        :param stdio: descriptors of this process instead of the three streams
         :param warn: called for each capability that nobody knows
         :raises StateError: the container is stopped, or paused
         :raises OperationError: an operation failed, the execution included
@@ -210,19 +206,109 @@ class Container:
         from .lifecycle.exec import Command, Execution
 
         command = Command(
-            args=_strings(args),
+            args=strings(args),
             cwd=cwd,
             env=tuple(f"{key}={value}" for key, value in (env or {}).items()),
             user=user,
             additional_gids=tuple(additional_gids),
             capabilities=tuple(capabilities),
             no_new_privileges=no_new_privileges,
-            terminal=bool(console_socket),
+            terminal=bool(console_socket or terminal),
             apparmor_profile=apparmor_profile,
             selinux_label=selinux_label,
         )
-        request = Request(console_socket=console_socket, pid_file=pid_file, preserve_fds=preserve_fds, stdio=stdio)
-        return Process(Execution(self.root, self.id, command, request, ignore_paused, warn).begin())
+        ends = _Ends(stdin, stdout, stderr, stdio, terminal)
+        try:
+            request = Request(
+                console_socket=console_socket, pid_file=pid_file, preserve_fds=preserve_fds, stdio=ends.stdio
+            )
+            execution = Execution(self.root, self.id, command, request, ignore_paused, warn)
+            yield from readable(execution.beginning(ends.passed_socket(), lambda: ends.take(execution.pid)))
+            return ends.process
+        finally:
+            ends.close()
+
+    exec = blocking(executing)
+
+    def running(
+        self,
+        args: Iterable[str | PathLike[str]],
+        *,
+        input: bytes | str | None = None,
+        stdin: Stream = DEVNULL,
+        stdout: Sink = PIPE,
+        stderr: Sink = PIPE,
+        timeout: float | None = None,
+        check: bool = False,
+        text: bool = False,
+        encoding: str | None = None,
+        errors: str | None = None,
+        max_output: int | str = "16M",
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        ignore_paused: bool = False,
+    ) -> Waiting[Result]:
+        """Run one more program in the container to its end; subprocess.run for ``exec``.
+
+        Its ``reason`` is "exited", "signal", "timeout" or "output". What the kernel did for the container's limits
+        meanwhile is counted, too, but may have been done to other processes of it.
+
+        :param input: for its standard input, which is /dev/null otherwise
+        :param stdout: PIPE to keep it, a function that gets it as it comes, DEVNULL, None for our own, or a file
+        :param stderr: likewise, or STDOUT
+        :param timeout: seconds, after which the program is killed
+        :param check: raise RunError unless it ends with exit code 0
+        :param text: output is text, UTF-8 unless ``encoding`` says otherwise
+        :param max_output: bytes, or "64K": who writes more is killed
+        :raises Error: as ``exec`` does
+        """
+        import time
+
+        from .cgroup import deaths
+        from .process.capture import Capture
+        from .process.result import Result, Usage, why
+        from .store import containers
+
+        begun = time.monotonic()
+        until = deadline(timeout)
+        words = strings(args)
+        capture = Capture(input, stdin, stdout, stderr, text, encoding, errors, max_output)
+        try:
+            cgroup = containers.load(self.root, self.id).cgroup
+            before = deaths.count(cgroup)
+            process = yield from self.executing(
+                words, stdio=capture.streams.stdio, cwd=cwd, env=env, user=user, ignore_paused=ignore_paused
+            )
+            capture.streams.passed()
+            try:
+                cut = yield from capture.exchange(process, until)
+            finally:
+                process.__exit__(None, None, None)
+            toll = deaths.since(before, cgroup)
+        finally:
+            capture.streams.passed()
+            capture.streams.close()
+        spent = process.spent
+        result = Result(
+            args=words,
+            exit_code=process.code if process.signal is None else None,
+            signal=process.signal,
+            reason=why(process.signal, process.code, cut, 0, 0),
+            stdout=capture.output(1),
+            stderr=capture.output(2),
+            usage=Usage(
+                wall=time.monotonic() - begun,
+                cpu=spent.user + spent.system if spent else None,
+                memory=spent.memory if spent else None,
+            ),
+            oom_kills=toll.oom_kills,
+            forks_refused=toll.forks_refused,
+            limits=(*toll.memory_limits, *toll.pids_limits),
+        )
+        return result.check() if check else result
+
+    run = blocking(running)
 
     def delete(self, force: bool = False, warn: Callable[[Error], None] | None = None) -> None:
         """Remove it; with force, a running one is killed, and one that is gone is no error.
@@ -234,7 +320,7 @@ class Container:
 
         delete(self.root, self.id, force, warn)
         try:
-            self._init.wait(0)  # it was our child: leave no zombie
+            self.init.wait(0)  # if it was our child: leave no zombie
         except TimeoutError:  # it is in its exit, until processes of `exec` are waited for (see procfs.process_stat)
             pass
 
@@ -242,84 +328,135 @@ class Container:
 class Runtime:
     """The containers below one root directory."""
 
-    def __init__(self, root: str = DEFAULT_ROOT) -> None:
+    def __init__(self, root: str | None = None) -> None:
         """
-        :param root: an absolute path; made when the first container is
+        :param root: an absolute path; made when the first container is. None: /run/ocirun, or for an ordinary user a
+            directory in $XDG_RUNTIME_DIR or /tmp
         :raises UsageError: it is "/" or relative
+        :raises HostError: the ordinary user's directory cannot be made, or others can write to it
         """
+        if root is None:
+            root = default_root()
         if root[:1] != "/" or not root.strip("/"):
             raise UsageError(f"expected an absolute path other than / as root, found {root!r}")
         self.root = root
 
-    def create(
+    def creating(
         self,
         id: str,
-        bundle: str,
+        bundle: str | PathLike[str] | Spec,
         *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        terminal: tuple[int, int] | None = None,
         console_socket: str = "",
         pidfd_socket: str = "",
         pid_file: str = "",
         preserve_fds: int = 0,
-        stdio: tuple[int, int, int] = (0, 1, 2),
+        stdio: tuple[int, int, int] | None = None,
         no_pivot: bool = False,
         new_keyring: bool = True,
+        systemd_cgroup: bool = False,
         warn: Callable[[Error], None] | None = None,
-    ) -> Container:
+    ) -> Waiting[Container]:
         """Create a container, whose program then waits for ``start``.
 
-        :param bundle: the directory of config.json
+        :param bundle: the directory of config.json; or a Spec, with an absolute root.path, and no bundle is needed
+        :param stdin: PIPE for a pipe (``container.init.stdin``), DEVNULL, None for our own, a descriptor, or a file
+        :param stderr: likewise, or STDOUT
+        :param terminal: rows and columns of a new pty, our end of which is ``container.init.terminal``
         :param console_socket: path of a unix socket that gets the terminal, for process.terminal
         :param preserve_fds: this many descriptors from 3 on are passed; they must be inheritable
-        :param stdio: descriptors of this process, its standard input, output and error
+        :param stdio: descriptors of this process instead of the three streams
+        :param systemd_cgroup: systemd makes its cgroup, and linux.cgroupsPath is "slice:prefix:name"
         :param warn: called for what config.json has that is taken but hardly meant, with a ConfigError for each
-        :raises ConfigError: config.json is invalid
+        :raises ConfigError: the configuration is invalid
         :raises ContainerExists: the id is taken
         :raises OperationError: an operation failed, the container is undone
         :raises HookError: a hook failed, the container is undone
         """
-        from .lifecycle.create import Request, create
+        from .lifecycle.create import Request, creating
 
-        request = Request(
-            console_socket=console_socket,
-            pidfd_socket=pidfd_socket,
-            pid_file=pid_file,
-            preserve_fds=preserve_fds,
-            stdio=stdio,
-            no_pivot=no_pivot,
-            new_keyring=new_keyring,
-        )
-        return Container(self.root, id, Process(create(self.root, id, bundle, request, warn)))
+        given = _given(bundle, bool(terminal))
+        ends = _Ends(stdin, stdout, stderr, stdio, terminal)
+        try:
+            request = Request(
+                console_socket=console_socket,
+                pidfd_socket=pidfd_socket,
+                pid_file=pid_file,
+                preserve_fds=preserve_fds,
+                stdio=ends.stdio,
+                no_pivot=no_pivot,
+                new_keyring=new_keyring,
+                systemd_cgroup=systemd_cgroup,
+            )
+            pid = yield from readable(creating(self.root, id, given, request, warn, ends.passed_socket()))
+            try:
+                ends.take(pid)
+            except BaseException:
+                Container(self.root, id, Process(pid)).delete(force=True)
+                raise
+            return Container(self.root, id, ends.process)
+        finally:
+            ends.close()
 
-    def run(
+    create = blocking(creating)
+
+    def running(
         self,
         id: str,
-        bundle: str,
+        bundle: str | PathLike[str] | Spec,
         *,
         stdio: tuple[int, int, int] = (0, 1, 2),
         preserve_fds: int = 0,
         no_pivot: bool = False,
         new_keyring: bool = True,
+        systemd_cgroup: bool = False,
         warn: Callable[[Error], None] | None = None,
-    ) -> int | None:
-        """Create, start, wait and delete. The exit code, or 128 + the signal that ended it; None: see Process.wait.
+    ) -> Waiting[int | None]:
+        """Create, start, wait and delete. The exit code, or 128 + the signal that ended it; None: see Process.waiting.
 
+        :param bundle: as for ``create``
+        :param stdio: descriptors of this process, its standard input, output and error
         :param warn: as for ``create`` and ``Container.delete``
         :raises Error: as ``create`` and ``start``
         """
-        container = self.create(
+        container = yield from self.creating(
             id,
             bundle,
             stdio=stdio,
             preserve_fds=preserve_fds,
             no_pivot=no_pivot,
             new_keyring=new_keyring,
+            systemd_cgroup=systemd_cgroup,
             warn=warn,
         )
         try:
             container.start()
-            return container.wait()
+            return (yield from container.waiting())
         finally:
             container.delete(force=True, warn=warn)
+
+    run = blocking(running)
+
+    def plan(self, bundle: str | PathLike[str] | Spec) -> Plan:
+        """What ``create`` would do on this host, as a value; nothing is done, and no root needed.
+
+        :raises ConfigError: the configuration is invalid, or asks for what cannot be done
+        """
+        from .lifecycle.create import Configuration, resolved
+        from .lifecycle.planned import planned
+        from .spec.read import read_config
+
+        given = _given(bundle, False)
+        if isinstance(given, Configuration):
+            spec, where = given.spec, f"{self.root}/ID"
+        else:
+            where = resolved(given)
+            spec, _ = read_config(where)
+        made, _ = planned(spec, where, no_pivot=False, new_keyring=True, preserve_fds=0, rootless="auto")
+        return Plan(plan=made)
 
     def get(self, id: str) -> Container:
         """A container that exists, whoever made it.
@@ -338,7 +475,140 @@ class Runtime:
         return list_containers(self.root)
 
 
-def _strings(args: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(args, str):
+def default_root() -> str:
+    """Where the containers of the calling user are: /run/ocirun, or a directory of its own in $XDG_RUNTIME_DIR or /tmp.
+
+    :raises HostError: that cannot be made, or others can write to it
+    """
+    euid = posix.geteuid()
+    if euid == 0:
+        return DEFAULT_ROOT
+    runtime = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    root = f"{runtime}/ocirun" if runtime else f"/tmp/ocirun-{euid}"
+    try:
+        posix.mkdir(root, 0o700)
+        posix.chmod(root, 0o1700)  # sticky: what cleans up leaves it alone (XDG base directories)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise HostError(f"make the root directory {root}: {error.strerror}", "root= names another place") from None
+    status = posix.lstat(root)
+    if status.st_uid != euid or status.st_mode & 0o170022 != 0o040000:
+        raise HostError(f"the root directory {root} is not this user's alone", "root= names another place")
+    return root
+
+
+class Plan(Record):
+    """What create does for a configuration on this host, in order. str() is the table of `ocirun plan`."""
+
+    plan: _Plan
+
+    def __str__(self) -> str:
+        from .plan.show import table
+
+        return table(self.plan)
+
+    def __len__(self) -> int:
+        return len(self.plan.operations)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What the container does without on this host."""
+        return self.plan.warnings
+
+    def to_list(self) -> list[dict[str, object]]:
+        """As `plan --json`: each operation's index, name, fields, JSON pointer, description, and who performs it."""
+        import json
+
+        from .plan.show import to_json
+
+        rows: list[dict[str, object]] = json.loads(to_json(self.plan))
+        return rows
+
+
+class _Ends:
+    """The streams or the terminal of a process to be, from before it is there. ``process`` is it, with our ends."""
+
+    process: Process
+
+    def __init__(
+        self,
+        stdin: Stream,
+        stdout: Stream,
+        stderr: Stream,
+        stdio: tuple[int, int, int] | None,
+        terminal: tuple[int, int] | None,
+    ) -> None:
+        from .process.streams import Streams
+
+        self._streams = None if stdio else Streams(stdin, stdout, stderr)
+        self.stdio = stdio or (self._streams.stdio if self._streams else (0, 1, 2))
+        self._size = terminal
+        self._terminal: Terminal | None = None
+        if terminal:
+            from .process.terminal import Line
+
+            self._line = Line()
+
+    def passed_socket(self) -> int:
+        """What the terminal is to be sent on, to be closed by who sends it; -1 without one."""
+        return self._line.pass_on() if self._size else -1
+
+    def take(self, pid: int) -> None:
+        """The process is there, and has not begun: take its terminal, and hold it.
+
+        :raises HostError: no terminal was sent
+        """
+        if self._size:
+            self._terminal = self._line.receive(self._size)
+        streams, terminal = self._streams, self._terminal
+        if streams:
+            streams.passed()
+        self._streams = self._terminal = None
+        self.process = Process(pid, None, streams, terminal)
+
+    def close(self) -> None:
+        """What nobody has taken."""
+        if self._size:
+            self._line.close()
+        if self._terminal:
+            self._terminal.close()
+        if self._streams:
+            self._streams.passed()
+            self._streams.close()
+
+
+def _given(bundle: str | PathLike[str] | Spec, terminal: bool) -> str | Configuration:
+    """What create takes."""
+    if isinstance(bundle, str):
+        return bundle
+    if hasattr(bundle, "__fspath__"):
+        return _path(bundle)
+    from .lifecycle.create import Configuration
+    from .spec.document import Spec
+
+    if not isinstance(bundle, Spec):
+        raise UsageError(f"expected the path of a bundle or a Spec, found {bundle!r}")
+    if terminal:
+        bundle = bundle.replace(terminal=True)
+    spec = bundle.model
+    if spec.root.path[:1] != "/":
+        raise UsageError(f"root.path: expected an absolute path where there is no bundle, found {spec.root.path!r}")
+    return Configuration(spec=spec, config=bundle.to_json(None).encode("utf-8", "surrogateescape"))
+
+
+def strings(args: Iterable[str | PathLike[str]]) -> tuple[str, ...]:
+    """The arguments of a program.
+
+    :raises UsageError: they are one string, or one of them is none
+    """
+    if isinstance(args, str | bytes):
         raise UsageError(f"expected a sequence of arguments, found the string {args!r}")
-    return tuple(args)
+    return tuple([arg if isinstance(arg, str) else _path(arg) for arg in args])
+
+
+def _path(arg: object) -> str:
+    path = posix.fspath(arg) if hasattr(arg, "__fspath__") else None
+    if not isinstance(path, str):
+        raise UsageError(f"expected strings as arguments, found {arg!r}")
+    return path

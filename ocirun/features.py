@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-# Those that change what the runtime does, so that no image or user may choose them (features.md). None does.
-_UNSAFE_ANNOTATIONS: tuple[str, ...] = ()
+# Those that change what the runtime does, so that no image or user may choose them (features.md).
+_UNSAFE_ANNOTATIONS = ("org.systemd.property.",)
 
 
 def document(runc_version: str, version: str, spec_version: str) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def document(runc_version: str, version: str, spec_version: str) -> dict[str, An
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(SECCOMP_ACTIONS),
@@ -44,7 +44,7 @@ def document(runc_version: str, version: str, spec_version: str) -> dict[str, An
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "memoryPolicy": {"modes": sorted(MEMORY_POLICY_MODES), "flags": sorted(MEMORY_POLICY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},

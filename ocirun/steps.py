@@ -18,6 +18,8 @@ STEPS = (
     "create.spawn",
     "create.maps",
     "create.pid",  # note the pid of PID 1
+    "create.scope",  # have systemd make the scope, with --systemd-cgroup
+    "create.perform-pid",  # the runtime's operations on a PID 1 that has done nothing
     "create.devices",  # move linux.netDevices
     "create.hooks",  # prestart and createRuntime
     "create.listener",  # pass the listener of the seccomp filter to the agent
@@ -31,6 +33,8 @@ STEPS = (
     "exec.spawn",
     "exec.maps",
     "exec.pid",
+    "exec.scope",  # have a user's systemd move the process
+    "exec.perform-pid",
     "exec.listener",
     "exec.perform-ready",
     "exec.release",
@@ -55,6 +59,9 @@ class Watcher:
     def operation(self, operation: Operation) -> None:
         """The runtime is about to perform it."""
 
+    def note(self, text: str) -> None:
+        """Something is done without, which is no failure."""
+
     def done(self, plan: Plan, times: int) -> None:
         """The init has done what it could of a plan.
 
@@ -69,6 +76,12 @@ def reach(step: str) -> None:
     """Nothing, except with --debug and in the tests' own front door."""
     if watcher is not None:
         watcher.step(step)
+
+
+def note(text: str) -> None:
+    """Nothing, except with --debug: what the container does without."""
+    if watcher is not None:
+        watcher.note(text)
 
 
 def begin(operation: Operation) -> None:

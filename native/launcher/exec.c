@@ -126,9 +126,10 @@ int main(int argc, char **argv)
 	static struct install install;
 	char python[PATH_MAX];
 	char **words = calloc(fixed + (size_t)argc + 6, sizeof(*words));
+	const char *verb = VERBS[find_verb(argc, argv)];
 	size_t n = 0;
 
-	find_install(&install, argc, argv);
+	find_install(&install, argv[0]);
 	if (words == NULL)
 		fail("start", strerror(errno));
 	if (!find_python(install.prefix, install.parent, python))
@@ -139,7 +140,7 @@ int main(int argc, char **argv)
 		words[n++] = (char *)(unsigned long)options[i];
 	words[n++] = (char *)(unsigned long)CODE;
 	words[n++] = install.paths;
-	words[n++] = (char *)(unsigned long)install.verb;
+	words[n++] = (char *)(unsigned long)(verb != NULL ? verb : "");
 	words[n++] = (char *)(unsigned long)(block_interrupt() ? "blocked" : "");
 	for (int i = 0; i < argc; i++)
 		words[n++] = argv[i];

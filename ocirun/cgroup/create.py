@@ -1,4 +1,5 @@
-"""Making a cgroup: the parent's operations cgroup_create, cgroup_write and cgroup_devices."""
+"""Making a cgroup: the parent's operations cgroup_create, cgroup_write and cgroup_devices (the latter two in one that
+systemd has made, too)."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ def perform(directories: Sequence[CgroupDir], operations: Sequence[Operation]) -
         raise
 
 
-def _refuse_used(directories: Sequence[CgroupDir]) -> None:
-    """One of them was there before: refuse a cgroup with processes in it.
+def refuse_used(directories: Sequence[CgroupDir]) -> None:
+    """Where one of them may have been there before: refuse a cgroup with processes in it.
 
     :raises HostError: there are some, or it is frozen
     """
@@ -90,7 +91,7 @@ def _create_v1(
     from .v1 import create
 
     if not create(directory, made):
-        _refuse_used(directories)
+        refuse_used(directories)
 
 
 def _create_v2(
@@ -99,7 +100,7 @@ def _create_v2(
     from .v2 import create
 
     if posix.access(directory.path, posix.F_OK):
-        _refuse_used(directories)
+        refuse_used(directories)
     create(directory, operations, made)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import OperationError
 from ..host.files import read_file, set_file
+from ..plan import parent
 from ..record import replace
 from ..spec.limits import Cpu, Memory
 from . import driver, resources
@@ -13,19 +14,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..plan.cgroup import CgroupDir
+    from ..plan.cgroup import CgroupDir, Unit
     from ..plan.ops import Operation
     from ..spec.model import Resources
+    from .resources import Setting
 
 _EBUSY = 16
 _LIMIT = "/linux/resources/memory/limit"
 
 
-def update(wanted: Resources, directories: Sequence[CgroupDir]) -> None:
+def update(wanted: Resources, directories: Sequence[CgroupDir], unit: Unit | None = None) -> None:
     """Set the limits that ``wanted`` has; the others, and the device rules, stay.
 
     :param directories: the container's cgroup
+    :param unit: the scope of systemd that it is, which is told too
     :raises OperationError: one cannot be set; the container has those that it had
+    :raises HostError: systemd refuses, or is not there
     """
     version1 = any(directory.controllers for directory in directories)
     if not version1 and directories:
@@ -35,15 +39,25 @@ def update(wanted: Resources, directories: Sequence[CgroupDir]) -> None:
     operations = writes(settings, directories)
     paths = dict.fromkeys(_path(operation) for operation in operations)
     before = [(path, value) for path in paths if (value := _line(path))]
+    _tell(unit, settings)
     try:
         driver.perform(directories, operations)
     except OperationError as error:
+        _tell(unit, [("", path.rpartition("/")[2], value, parent.REQUIRED) for path, value in before])
         for path, value in reversed(before):
             try:
                 set_file(path, value.encode())
             except OSError:  # the caller is about to report what came first
                 pass
         raise _in_numbers(error, operations) from None
+
+
+def _tell(unit: Unit | None, settings: Sequence[Setting]) -> None:
+    """systemd's properties first: it writes the same files, as far as it knows of them."""
+    if unit is not None:
+        from . import properties, systemd
+
+        systemd.tell(unit, properties.of_settings(settings, systemd.has_bfq(), starting=False))
 
 
 def completed(wanted: Resources, path: str) -> Resources:

@@ -6,7 +6,7 @@ import posix
 
 from ..host.files import read_file, set_file
 from ..plan import parent
-from ..plan.cgroup import CgroupDir, Placement
+from ..plan.cgroup import SYSTEMD_TREE, CgroupDir, Placement
 from . import devices
 from .paths import below, may_make, writes
 
@@ -36,12 +36,12 @@ _CONTROLLERS = frozenset(
         "misc",
     )
 )
-_NAMED = "name=systemd"
 
 
 def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
     """As driver.place. cgroupsPath is from the root of each hierarchy when absolute, else (and when missing: the id)
-    from the caller's own cgroup. systemd's form "slice:prefix:name" is a relative path like any other.
+    from the caller's own cgroup. systemd's form "slice:prefix:name" is a relative path like any other
+    without --systemd-cgroup.
 
     :raises OperationError: a limit that cannot be set on this host
     """
@@ -50,7 +50,7 @@ def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
     directories = []
     for hierarchy in host.hierarchies:
         controllers = hierarchy.controllers
-        if controllers and controllers != (_NAMED,) and _CONTROLLERS.isdisjoint(controllers):
+        if not is_joined(controllers):
             continue
         base = hierarchy.mountpoint
         if not wanted.startswith("/"):
@@ -63,6 +63,11 @@ def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
     operations = [parent.cgroup_create(pointer, path=d.path) for d in directories]
     operations += _writes(spec, host, directories, lenient)
     return Placement(directories=tuple(directories), operations=tuple(operations))
+
+
+def is_joined(controllers: tuple[str, ...]) -> bool:
+    """Whether containers have a cgroup in the hierarchy of these controllers."""
+    return not controllers or controllers == SYSTEMD_TREE or not _CONTROLLERS.isdisjoint(controllers)
 
 
 def _may_be_born(base: str) -> bool:

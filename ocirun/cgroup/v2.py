@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from ..errors import HostError, OperationError
+from ..errors import OperationError
 from ..host.files import read_file, set_file
 from ..plan import parent
 from ..plan.cgroup import CgroupDir, Placement
@@ -26,7 +26,7 @@ _THREADED_NEVER = frozenset(("memory", "io", "cpu", "hugetlb"))  # as runc count
 def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
     """As driver.place. cgroupsPath is from the mounted root when absolute, else (and when missing: the id) from the
     parent of the caller's own cgroup: that one has processes, so that no controller may be enabled for its children.
-    systemd's form "slice:prefix:name" is a relative path like any other.
+    systemd's form "slice:prefix:name" is a relative path like any other without --systemd-cgroup.
 
     :raises OperationError: a limit where no cgroup may be made
     """
@@ -76,7 +76,7 @@ def create(directory: CgroupDir, operations: Sequence[Operation], made: list[str
     it that can be.
 
     :raises OSError: the kernel's
-    :raises HostError: it is in a threaded subtree, and has limits that work only outside
+    :raises OperationError: it is in a threaded subtree, and has limits that work only outside
     """
     path = directory.mountpoint
     for part in directory.path[len(path) :].strip("/").split("/"):
@@ -93,10 +93,14 @@ def create(directory: CgroupDir, operations: Sequence[Operation], made: list[str
         return
     if kind in ("domain", "domain threaded"):
         return
-    asked = {op[3][0].rpartition("/")[2].partition(".")[0] for op in operations if op[2] == "cgroup_write"}
-    if not asked.isdisjoint(_THREADED_NEVER):
-        state = "an invalid state" if kind == "domain invalid" else f"{kind} mode"
-        raise HostError(f"cannot enter cgroupv2 {path} with domain controllers -- it is in {state}")
+    for operation in operations:
+        controller = operation[3][0].rpartition("/")[2].partition(".")[0]
+        if operation[2] == "cgroup_write" and controller in _THREADED_NEVER:
+            from ..plan.show import describe
+
+            state = "an invalid state" if kind == "domain invalid" else f"{kind} mode"
+            reason = f"cannot enter cgroupv2 {path} with domain controllers -- it is in {state} (cgroup.type)"
+            raise OperationError(describe(operation), operation[1], 0, f"no controller {controller} there: {reason}")
     if kind == "domain invalid":
         set_file(f"{path}/cgroup.type", b"threaded")
 

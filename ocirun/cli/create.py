@@ -25,7 +25,7 @@ def run(call: Call) -> int:
 def request(call: Call) -> Request:
     """What create, run and exec have in common.
 
-    :raises UsageError: what this version does not have
+    :raises UsageError: a value that a flag cannot have
     """
     flags = call.flags
     return Request(
@@ -38,17 +38,16 @@ def request(call: Call) -> Request:
         no_pivot=flags.get("no-pivot", False),
         new_keyring=not flags.get("no-new-keyring", False),
         rootless=rootless(call),
+        systemd_cgroup=call.options["systemd-cgroup"],
     )
 
 
 def rootless(call: Call) -> str:
     """What the global flags say of the cgroup: "true", "false" or "auto".
 
-    :raises UsageError: what this version does not have
+    :raises UsageError: another value
     """
     options = call.options
-    if options["systemd-cgroup"] and call.command != "exec":
-        raise UsageError("--systemd-cgroup is not supported by this version")
     if options["rootless"] not in _ROOTLESS:
         raise UsageError(f"invalid --rootless: {options['rootless']}")
     return _ROOTLESS[options["rootless"]]

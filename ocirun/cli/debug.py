@@ -35,6 +35,10 @@ class Debug(steps.Watcher):
         self._finish()
         self._running, self._since = operation, monotonic_ns()
 
+    def note(self, text: str) -> None:
+        self._finish()
+        self._write(text)
+
     def done(self, plan: Plan, times: int) -> None:
         """An operation of the init has lasted since the one before was done, its waits for the runtime included."""
         self._finish()

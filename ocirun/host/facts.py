@@ -40,6 +40,7 @@ def host(spec: Spec | None = None, process: Process | None = None) -> Host:
         capabilities=permitted(read_file("/proc/self/status")) if _is_capable(process) else EVERY_CAPABILITY,
         apparmor=process is None or not process.apparmor_profile or _apparmor(),
         selinux=posix.access("/sys/fs/selinux/enforce", posix.F_OK) if _is_labelled(spec, process) else True,
+        resctrl=_resctrl() if spec is not None and spec.linux.intel_rdt is not None else "",
         may_schedule=not _is_scheduled(process) or (not nested and may_schedule(read_file("/proc/self/status"))),
     )
 
@@ -61,6 +62,15 @@ def _apparmor() -> bool:
         return read_file("/sys/module/apparmor/parameters/enabled")[:1] == b"Y"
     except OSError:
         return False
+
+
+def _resctrl() -> str:
+    """Where the resctrl file system is mounted, "" for nowhere."""
+    for line in read_file("/proc/self/mountinfo").decode("utf-8", "surrogateescape").split("\n"):
+        before, separator, _ = line.partition(" - resctrl ")
+        if separator:
+            return _unescape(before.split(" ")[4])
+    return ""
 
 
 def _shared(spec: Spec) -> tuple[str, ...]:

@@ -57,9 +57,20 @@ def _same_ids(pid: int, file: str, text: str) -> None:
         raise OSError(0, f"the namespace has others: {shown or 'none'}")
 
 
+def _in_resctrl(name: str) -> Callable[..., None]:
+    def perform(pid: int, *values: object) -> None:
+        from . import resctrl  # hardly any host has it
+
+        getattr(resctrl, name)(pid, *values)
+
+    return perform
+
+
 # For each kind a function of the pid and the operation's values, which raises OSError with an errno (or 0) and words.
 _PERFORMERS: dict[str, Callable[..., None]] = {
     "same_ids": _same_ids,
+    "resctrl_group": _in_resctrl("resctrl_group"),
+    "resctrl_join": _in_resctrl("resctrl_join"),
     "scheduler": _scheduler,
     "io_priority": _io_priority,
 }

@@ -5,18 +5,19 @@ from __future__ import annotations
 import fcntl
 import posix
 
+from .. import __path__ as _places
 from .. import steps
 from ..cgroup import driver
 from ..errors import Error, HookError, HostError, OperationError, reason_of, reported_reason
 from ..host.files import read_file, set_file, write_all
 from ..plan.encode import encode
-from ..plan.parent import MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY
+from ..plan.parent import MADE, MAPS, MOMENTS, MOUNTS, PID, PREPARE, READY, SCOPE
 from . import program, wire
 from .child import Child, spawned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..plan.cgroup import CgroupDir
     from ..plan.draft import Plan
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
     from .netdev import Devices
 
 _ASKING = ("map_ids", "mounts_ready", "listener")
-INIT = __file__.rpartition("/launch/")[0] + "/ocirun-init"
 _HANGING_UP = 1000  # milliseconds from the end of file to the end of the process that has caused it
 ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
+
+
+def init_program() -> str:
+    """The path of the init; asked for at each run, since a snapshot may be anywhere (native/launcher/dump.c)."""
+    return f"{_places[0]}/ocirun-init"
 
 
 class Launch:
@@ -53,18 +58,26 @@ class Launch:
         self._asks: set[str] = set()  # those of the init's operations that wait for us
         for operation in plan.operations:
             if operation[0] == "parent":
-                self._at.setdefault(MOMENTS[operation[2]], []).append(operation)
+                moment = MOMENTS[operation[2]]
+                if moment == PREPARE and SCOPE in self._at:
+                    moment = SCOPE
+                self._at.setdefault(moment, []).append(operation)
             elif operation[2] in _ASKING:
                 self._asks.add(operation[2])
         self.hooks = self._at.get(MOUNTS, [])
+        self.in_unit = False  # systemd may have made the container's scope
+        self.groups: list[str] = []  # of resctrl, which were made: the inner one first
         self._devices: Devices | None = None
         self._times = -1  # what the init writes for --debug
 
     def prepare(self) -> None:
         """The operations before the init exists: the cgroup and its limits.
 
+        :raises HostError: the cgroup is in use
         :raises OperationError: one failed
         """
+        if SCOPE in self._at and self._at[SCOPE][0].name == "systemd_scope":
+            driver.refuse_used(self.directories)
         if PREPARE in self._at:
             steps.reach(f"{self.verb}.cgroup")
             driver.perform(self.directories, self._at[PREPARE])
@@ -122,10 +135,11 @@ class Launch:
 
     def _program(self) -> int:
         """The init as a descriptor to execute."""
+        path = init_program()
         try:
-            source = posix.open(INIT, posix.O_RDONLY | posix.O_CLOEXEC)
+            source = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         except OSError as error:
-            raise HostError(f"open {INIT}: {reason_of(error.errno or 0)}") from None
+            raise HostError(f"open {path}: {reason_of(error.errno or 0)}") from None
         try:
             return program.sealed_copy(source, self.work_directory)
         except OSError as error:
@@ -133,10 +147,11 @@ class Launch:
         finally:
             posix.close(source)
 
-    def run(
+    def running(
         self, on_pid: Callable[[int], None], on_mounts: Callable[[], None], on_listener: Callable[[int], None]
-    ) -> None:
-        """Go on until the init says READY.
+    ) -> Iterator[tuple[int, ...]]:
+        """Go on until the init says READY. Yields, wherever it is going to wait, the descriptors for one of which to
+        be readable.
 
         :param on_pid: called when PID 1 exists and has done nothing yet
         :param on_mounts: called when all mounts are attached and pivot_root has not happened
@@ -148,20 +163,27 @@ class Launch:
         assert line is not None and self._outer is not None
         try:
             if "map_ids" in self._asks:
+                yield line.descriptors()
                 line.hear(wire.MAPS)
                 steps.reach(f"{self.verb}.maps")
                 write_id_maps(self._outer.pid, self._at.get(MAPS, []), self.plan)
                 line.acknowledge()
+            yield line.descriptors()
             self._take_over(line, line.hear(wire.PID))
             on_pid(self.pid)
-            self._move_devices()
+            self._enter_unit()
+            moved = [operation for operation in self._at.get(PID, ()) if operation.name == "move_device"]
+            self._perform(PID, moved)
+            self._move_devices(moved)
             line.acknowledge()
             if "mounts_ready" in self._asks:
+                yield line.descriptors()
                 line.hear(wire.MOUNTS)
                 on_mounts()
                 line.acknowledge()
             if "listener" in self._asks:
                 self._pass_listener(line, on_listener)
+            yield line.descriptors()
             line.hear(wire.READY)
             self._perform(READY)
         except (wire.Failure, wire.Breach, wire.Gone) as heard:
@@ -203,25 +225,41 @@ class Launch:
         finally:
             posix.close(listener)
 
-    def _perform(self, moment: str) -> None:
-        """The operations of a moment on PID 1."""
-        if moment in self._at:
+    def _perform(self, moment: str, others: Sequence[Operation] = ()) -> None:
+        """The operations of a moment on PID 1, but for those that others are to perform."""
+        operations = [operation for operation in self._at.get(moment, ()) if operation not in others]
+        if operations:
             from .perform import perform  # few containers have any
 
             steps.reach(f"{self.verb}.perform-{moment}")
-            perform(self.pid, self._at[moment], self.plan)
+            for operation in operations:
+                perform(self.pid, (operation,), self.plan)
+                if operation.name == "resctrl_group" and operation.values[1] == MADE:
+                    self.groups.insert(0, operation.values[0])
 
-    def _move_devices(self) -> None:
+    def _enter_unit(self) -> None:
+        """PID 1, or the process of `exec`, gets into its scope of systemd, before it is anywhere else."""
+        if SCOPE in self._at:
+            from ..cgroup import systemd  # half of the hosts' containers have one, and 20 ms of jeepney
+
+            steps.reach(f"{self.verb}.scope")
+            systemd.perform(self.directories, self._at[SCOPE], self.pid, self._note_unit)
+
+    def _note_unit(self) -> None:
+        self.in_unit = True
+
+    def _move_devices(self, operations: list[Operation]) -> None:
         """linux.netDevices, while PID 1 has done nothing in its network namespace."""
-        if PID in self._at:
+        if operations:
             from .netdev import Devices  # few containers have any
 
             steps.reach(f"{self.verb}.devices")
-            self._devices = Devices(self.pid, self._at[PID])
+            self._devices = Devices(self.pid, operations)
             self._devices.move()
 
-    def release(self, wait_for_exec: bool) -> None:
-        """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for.
+    def releasing(self, wait_for_exec: bool) -> Iterator[tuple[int, ...]]:
+        """Let the ready init go on: to the exec fifo, or (wait_for_exec) to its exec, which is waited for. Yields as
+        running() does.
 
         :raises OperationError: the exec failed
         :raises Error: it died
@@ -231,7 +269,9 @@ class Launch:
         try:
             line.acknowledge()
             if wait_for_exec:
-                line.hear_exec()
+                yield line.descriptors()
+                while not line.hears_exec():
+                    yield line.descriptors()
         except (wire.Failure, wire.Breach, wire.Gone) as heard:
             raise self._in_words(heard) from None
         finally:

@@ -32,17 +32,11 @@ _OF_NAMESPACE = {"sysfs": "network", "mqueue": "ipc", "cgroup2": "cgroup", "cgro
 
 def operation_error(operation: Operation, errno: int, reason: str, plan: Plan) -> OperationError:
     """The error of an operation that has failed, with what is behind the reason, if that is known."""
-    reason = explained(reason, operation, errno, plan)
-    return OperationError(describe(operation, plan), operation.pointer, errno, reason)
-
-
-def explained(reason: str, operation: Operation, errno: int, plan: Plan) -> str:
-    """The reason, and what is behind it, if that is known."""
     if operation.name == "set_capabilities":
         for name, number in CAPABILITIES.items():
             reason = reason.replace(f"capability {number} ", f"{name} ")
-    why = explain(operation, errno, plan)
-    return f"{reason} ({why})" if why else reason
+    what, hint = describe(operation, plan), explain(operation, errno, plan)
+    return OperationError(what, operation.pointer, errno, reason, hint)
 
 
 def explain(operation: Operation, errno: int, plan: Plan) -> str:

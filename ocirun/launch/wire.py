@@ -59,6 +59,8 @@ class Wire:
         self._poll.register(self._socket.fileno(), select.POLLIN)
         self._speaker: Child | None = None
         self._timeout: int | None = None
+        self._silent = False  # its end is closed, by whomever
+        self._faults = 0  # looks for the exec that have failed
 
     def listen_to(self, speaker: Child) -> None:
         """From now on it is this process's turn, and its end ends every wait."""
@@ -68,6 +70,11 @@ class Wire:
         self._timeout = None if speaker.pollable else _LOOK
         if self._timeout is None:
             self._poll.register(speaker.process, select.POLLIN)
+
+    def descriptors(self) -> tuple[int, ...]:
+        """For who waits by himself: something is said, or the process has ended, when one is readable."""
+        speaker = self._speaker
+        return (self._socket.fileno(), *((speaker.process,) if speaker and speaker.pollable else ()))
 
     def hear(self, due: int) -> int:
         """Wait for the message that is due. Its arg.
@@ -90,8 +97,9 @@ class Wire:
             raise Breach(f"{_name(kind)} where {_name(due)} is due")
         return arg
 
-    def hear_exec(self) -> None:
-        """Wait for the exec of the process. End of file says that it is time to look: the init's end is close-on-exec.
+    def hears_exec(self) -> bool:
+        """Wait a moment for the exec of the process; has it happened? End of file says that it is time to look: the
+        init's end is close-on-exec.
 
         Whoever else has got that end can keep it open, or shut it down, or write to it; the process's flags tell.
 
@@ -101,30 +109,29 @@ class Wire:
         """
         speaker = self._speaker
         assert speaker is not None
-        silent = False
-        faults = 0
-        while True:
+        silent = self._silent
+        try:
+            ended = wait_for_end(speaker.process, _LOOK) if silent else self.wait(_LOOK) and self._has_ended()
+            packet, sender = (None, 0) if silent else self._receive()
+            self._silent = silent = silent or packet == b""
             try:
-                ended = wait_for_end(speaker.process, _LOOK) if silent else self.wait(_LOOK) and self._has_ended()
-                packet, sender = (None, 0) if silent else self._receive()
-                silent = silent or packet == b""
-                try:
-                    alive, executed = has_executed(speaker.pid)
-                except (ProcessLookupError, PermissionError):  # reaped (SIGCHLD ignored), or hidden (hidepid=)
-                    alive, executed = not ended, silent
-            except OSError:  # no memory, no descriptor: the program may run already, and that is no failure then
-                faults += 1
-                if faults > _FAULTS:
-                    raise
-                select.poll().poll(_LOOK)
-                continue
-            if executed:
-                return
-            if packet and sender == speaker.pid:
-                kind, _ = _read(packet)
-                raise Breach(f"{_name(kind)} where the exec is due")
-            if not alive:
-                raise Gone
+                alive, executed = has_executed(speaker.pid)
+            except (ProcessLookupError, PermissionError):  # reaped (SIGCHLD is ignored), or hidden (hidepid= of /proc)
+                alive, executed = not ended, silent
+        except OSError:  # no memory, no descriptor: the program may run already, and that is no failure then
+            self._faults += 1
+            if self._faults > _FAULTS:
+                raise
+            select.poll().poll(_LOOK)
+            return False
+        if executed:
+            return True
+        if packet and sender == speaker.pid:
+            kind, _ = _read(packet)
+            raise Breach(f"{_name(kind)} where the exec is due")
+        if not alive:
+            raise Gone
+        return False
 
     def wait(self, milliseconds: int | None) -> bool:
         """Wait until there is something to hear or the process has ended: false when the time is over before."""

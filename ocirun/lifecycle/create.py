@@ -7,7 +7,7 @@ import time
 
 from .. import steps
 from ..cgroup import driver, members
-from ..errors import ConfigError, Error, HostError, UsageError, reason_of, worded
+from ..errors import ConfigError, Error, HostError, UsageError, reason_of, worded, worded_work
 from ..host import facts
 from ..host.files import give, write_file
 from ..host.procfs import is_pidfd, open_process, process_stat
@@ -24,7 +24,7 @@ from .kill import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ..errors import Problem
     from ..plan.cgroup import CgroupDir, Placement
@@ -47,17 +47,50 @@ class Request(Record):
     no_pivot: bool = False  # create and run only, as are the rest
     new_keyring: bool = True
     rootless: str = "auto"  # "true", "false" or "auto": are refusals of the cgroup ignored
+    systemd_cgroup: bool = False  # systemd makes the cgroup
 
 
 PLAIN = Request()
 
 
+class Configuration(Record):
+    """A configuration that no bundle has; root.path is absolute. The container's own directory is its bundle."""
+
+    spec: Spec  # that the rules accept
+    config: bytes  # the same as config.json
+
+
 @worded
 def create(
-    root: str, id: str, bundle: str, request: Request = PLAIN, warn: Callable[[Error], None] | None = None
+    root: str,
+    id: str,
+    bundle: str | Configuration,
+    request: Request = PLAIN,
+    warn: Callable[[Error], None] | None = None,
+    console_socket: int = -1,
 ) -> int:
-    """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`.
+    """creating(), and wait meanwhile."""
+    work = creating(root, id, bundle, request, warn, console_socket)
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        return int(end.value)
 
+
+@worded_work
+def creating(
+    root: str,
+    id: str,
+    bundle: str | Configuration,
+    request: Request = PLAIN,
+    warn: Callable[[Error], None] | None = None,
+    console_socket: int = -1,
+) -> Generator[tuple[int, ...], None, int]:
+    """Create a container. Returns the pid of its PID 1, a child of this process, which waits for `start`. Yields,
+    wherever it is going to wait, the descriptors for one of which to be readable.
+
+    :param console_socket: an open socket that gets the terminal, instead of the request's; closed here
     :param warn: called for what config.json has that is hardly meant, and for poststop hooks that fail
     :raises ConfigError: config.json is invalid
     :raises UsageError: the id or the request is
@@ -65,17 +98,19 @@ def create(
     :raises OperationError: an operation of the plan failed
     :raises HookError: a hook did
     """
-    creation = Creation(root, id, bundle, request, warn)
-    check_terminal(creation.spec.process.terminal, True, request.console_socket)
-    socket = connected(request)
+    socket = console_socket
     try:
-        creation.make(socket, wait=True)
+        creation = Creation(root, id, bundle, request, warn)
+        check_terminal(creation.spec.process.terminal, socket < 0, request.console_socket)
+        if socket < 0:
+            socket = connected(request)
+        yield from creation.making(socket, wait=True)
     finally:
         if socket >= 0:
             posix.close(socket)
     try:
         steps.reach("create.release")
-        creation.launch.release(wait_for_exec=False)
+        yield from creation.launch.releasing(wait_for_exec=False)
         steps.reach("create.pid-file")
         announce(creation.launch.pid, request, "standard")
     except BaseException:
@@ -92,9 +127,14 @@ class Creation:
     entry: containers.Entry
 
     def __init__(
-        self, root: str, id: str, bundle: str, request: Request, warn: Callable[[Error], None] | None = None
+        self,
+        root: str,
+        id: str,
+        bundle: str | Configuration,
+        request: Request,
+        warn: Callable[[Error], None] | None = None,
     ) -> None:
-        """Reads config.json; changes nothing.
+        """Reads config.json, if it is in a bundle; changes nothing.
 
         :param warn: as in create()
         :raises UsageError: the id or the request is wrong
@@ -104,14 +144,11 @@ class Creation:
         containers.check_id(id)
         self.root, self.id, self.request = root, id, request
         self._warn = warn
-        self.bundle = resolved(bundle)
-        try:
-            self.spec, self.config = read_config(self.bundle)
-        except ConfigError as error:
-            from . import refused
-
-            refused.check(error.path, read_bytes(f"{self.bundle}/config.json", error.path), error.problems)
-            raise
+        if isinstance(bundle, Configuration):
+            self.spec, self.config, self.bundle = bundle.spec, bundle.config, containers.directory(root, id)
+        else:
+            self.bundle = resolved(bundle)
+            self.spec, self.config = self._read()
         if warn:
             from ..spec.rules.check import is_doubtful
 
@@ -120,11 +157,20 @@ class Creation:
 
                 tell(warn, "config.json", warnings(self.spec))
         self._lock = -1
-        self._has_cgroup = False
+        self._made: tuple[CgroupDir, ...] = ()  # or they may be another container's, and that be the failure
         self._began = False
 
-    def make(self, console_socket: int, wait: bool) -> None:
-        """All of it, up to a PID 1 that is ready and has to be released; undone where it fails.
+    def _read(self) -> tuple[Spec, bytes]:
+        try:
+            return read_config(self.bundle)
+        except ConfigError as error:
+            from . import refused
+
+            refused.check(error.path, read_bytes(f"{self.bundle}/config.json", error.path), error.problems)
+            raise
+
+    def making(self, console_socket: int, wait: bool) -> Iterator[tuple[int, ...]]:
+        """All of it, up to a PID 1 that is ready and has to be released; undone where it fails. Yields as creating().
 
         :param console_socket: an open socket that gets the terminal, -1 without one
         :param wait: PID 1 is to wait for `start`
@@ -135,24 +181,28 @@ class Creation:
 
             self.spec = extended(self.spec, self.notify_directory)
         host = facts.host(self.spec, self.spec.process)
-        placement = driver.place(self.spec, host, self.id, self.request.rootless)
+        placement = driver.place(self.spec, host, self.id, self.request.rootless, self.request.systemd_cgroup)
+        if not placement.directories:
+            steps.note("the container has no cgroup: none can be made here, and it asks for no limits")
         plan = self._plan(host, placement, console_socket >= 0, wait)
         if self._warn:
             tell(self._warn, "config.json", plan.warnings)
         steps.reach("create.claim")
         self._lock = containers.claim(self.root, self.id)
         try:
-            self._make(plan, placement.directories, console_socket, wait)
+            yield from self._make(plan, placement, console_socket, wait)
         except BaseException:
             self.undo()
             raise
 
-    def _make(self, plan: Plan, directories: tuple[CgroupDir, ...], console_socket: int, wait: bool) -> None:
-        self.entry = _entry(self.id, self.bundle, self.spec, directories)
+    def _make(
+        self, plan: Plan, placement: Placement, console_socket: int, wait: bool
+    ) -> Iterator[tuple[int, ...]]:
+        self.entry = _entry(self.id, self.bundle, self.spec, placement)
         steps.reach("create.state")
         containers.save(self.root, self.entry)
         write_file(f"{self.root}/{self.id}/config.json", self.config)
-        self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", directories)
+        self.launch = launch = Launch(plan, "create", f"{self.root}/{self.id}", placement.directories)
         if self.request.notify_socket:
             posix.mkdir(self.notify_directory, 0o755)
         descriptors = {"console": console_socket}
@@ -161,14 +211,14 @@ class Creation:
             descriptors["fifo"] = _fifo(f"{self.root}/{self.id}/exec.fifo")
         try:
             launch.prepare()
-            self._has_cgroup = True
+            self._made = placement.joined
             launch.spawn(descriptors, self.request.listen_fds + self.request.preserve_fds, self.request.stdio)
         finally:
             if wait:
                 posix.close(descriptors["fifo"])
-        launch.run(self._note_pid, self._run_hooks, self._pass_listener)
+        yield from launch.running(self._note_pid, self._run_hooks, self._pass_listener)
         steps.reach("create.created")
-        self.entry = replace(self.entry, creating=False, late=_late(plan))
+        self.entry = replace(self.entry, creating=False, late=_late(plan), resctrl=tuple(launch.groups))
         containers.update(self.root, self.entry)
 
     @property
@@ -231,9 +281,14 @@ class Creation:
         try:
             if hasattr(self, "launch"):
                 self.launch.abandon()
-            if self._has_cgroup:  # or it may be another container's, and that be the failure
+            if hasattr(self, "launch") and self.launch.in_unit:
                 members.signal_all(self.entry.cgroup, SIGKILL)
-                members.remove(self.entry.cgroup)
+                driver.remove(self.entry.cgroup, self.entry.unit)
+            elif self._made:
+                members.signal_all(self._made, SIGKILL)
+                members.remove(self._made)
+            if hasattr(self, "launch"):
+                remove_groups(self.launch.groups)
             self._remove()
             if self._began and self.spec.hooks.poststop:  # runtime.md, "Lifecycle": steps 12 and 13
                 from .hooked import poststop
@@ -374,7 +429,7 @@ def announce(pid: int, request: Request, kind: str) -> None:
         give(request.pid_file, str(pid).encode(), 0o666)
 
 
-def _entry(id: str, bundle: str, spec: Spec, directories: tuple[CgroupDir, ...]) -> containers.Entry:
+def _entry(id: str, bundle: str, spec: Spec, placement: Placement) -> containers.Entry:
     created = timestamp()
     rootfs = clean(spec.root.path if spec.root.path[:1] == "/" else f"{bundle}/{spec.root.path}")
     kinds = (("poststart", spec.hooks.poststart), ("poststop", spec.hooks.poststop))
@@ -388,8 +443,23 @@ def _entry(id: str, bundle: str, spec: Spec, directories: tuple[CgroupDir, ...])
         creating=True,
         shared_pid=shares_pids(spec),
         hooks=tuple(kind for kind, hooks in kinds if hooks),
-        cgroup=directories,
+        cgroup=placement.directories,
+        unit=placement.unit,
     )
+
+
+def remove_groups(groups: Sequence[str]) -> None:
+    """Remove groups of resctrl that a container has made. They go with processes in them, which the group above gets.
+
+    :raises HostError: one cannot be removed
+    """
+    for path in groups:
+        try:
+            posix.rmdir(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise HostError(f"remove {path}: {reason_of(error.errno or 0)}") from None
 
 
 def timestamp() -> str:

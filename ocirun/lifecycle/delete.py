@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps
-from ..cgroup import members
+from ..cgroup import driver, members
 from ..errors import ContainerNotFound, Error, HostError, StateError, worded
 from ..host.procfs import is_alive, open_process, wait_for_end
 from ..store import containers
@@ -100,11 +100,15 @@ def destroy(root: str, entry: containers.Entry, warn: Callable[[Error], None] | 
     config = _config(root, entry, warn) if "poststop" in entry.hooks else b""
     steps.reach("delete.cgroup")
     try:
-        members.remove(entry.cgroup)
+        driver.remove(entry.cgroup, entry.unit if entry.pid else None)
     except HostError:
         # A create that was killed early never came to own a cgroup in which there are processes.
         if entry.pid:
             raise
+    if entry.resctrl:
+        from .create import remove_groups
+
+        remove_groups(entry.resctrl)
     steps.reach("delete.directory")
     containers.remove(root, entry.id)
     if config:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from ..cgroup import stats as cgroup_stats
 from ..cgroup.oom import Watch
 from ..errors import StateError, worded
-from ..host.procfs import open_process, wait_for_end
+from ..host.procfs import is_pidfd, open_process, wait_for_end
 from ..store import containers
 from .status import STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from typing import Any
 
     Event = dict[str, Any]
+    Pause = tuple[tuple[int, ...], float]  # until one of these descriptors is readable, or that time.monotonic()
+
+_LOOK = 0.1  # seconds
 
 
 @worded
@@ -36,6 +39,36 @@ def events(root: str, id: str, interval: float) -> Iterator[Event]:
     :raises ContainerNotFound: no such container
     :raises StateError: it is not running
     """
+    work = watching(root, id, interval)
+    try:
+        step = next(work)
+        while True:
+            if isinstance(step, dict):
+                yield step
+                step = next(work)
+            else:
+                step = work.send(_ready(*step))
+    except StopIteration:
+        return
+    finally:
+        work.close()
+
+
+def _ready(fds: tuple[int, ...], until: float) -> frozenset[int]:
+    import select
+    import time
+
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return frozenset([fd for fd, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000)])
+
+
+def watching(root: str, id: str, interval: float) -> Generator[Event | Pause, frozenset[int] | None, None]:
+    """events() without the waiting: yields events, and between them a Pause, which wants to be sent what is readable.
+
+    :raises Error: as events()
+    """
     import posix
     import select
     import time
@@ -46,23 +79,27 @@ def events(root: str, id: str, interval: float) -> Iterator[Event]:
     except ProcessLookupError:
         return
     watch = Watch(entry.cgroup)
+    # One descriptor that is readable when something has happened: what of memory.events can be polled is no reading.
+    epoll = select.epoll()
     try:
-        poll = select.poll()
-        poll.register(process, select.POLLIN)
+        if is_pidfd(process):
+            epoll.register(process, select.EPOLLIN)
         if watch.fd >= 0:
-            poll.register(watch.fd, watch.events)
+            epoll.register(watch.fd, watch.events)
         due = time.monotonic() + interval
         while not wait_for_end(process, 0):
             now = time.monotonic()
             if now >= due:
                 yield _stats(entry)
                 due = now + interval
-            ready = dict(poll.poll(max(0.0, due - time.monotonic()) * 1000))
-            if watch.fd in ready and watch.happened():
+            # What stands in for a pidfd cannot be polled.
+            yield (epoll.fileno(),), due if is_pidfd(process) else min(due, now + _LOOK)
+            if watch.fd in dict(epoll.poll(0)) and watch.happened():
                 yield {"type": "oom", "id": entry.id}
         if watch.fd >= 0 and watch.happened():
             yield {"type": "oom", "id": entry.id}
     finally:
+        epoll.close()
         watch.close()
         posix.close(process)
 

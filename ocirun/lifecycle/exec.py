@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps
-from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of, worded
+from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of, worded, worded_work
 from ..host import facts
 from ..host.procfs import NAMESPACE_FILES, is_alive, open_process
 from ..launch.run import Launch
@@ -32,7 +32,7 @@ from .status import PAUSED, STOPPED, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import Any
 
     from ..errors import Error
@@ -86,7 +86,9 @@ def exec_(
 
 
 class Execution:
-    """One process on its way into a container."""
+    """One process on its way into a container. ``pid`` is there as soon as it is."""
+
+    pid: int
 
     @worded
     def __init__(
@@ -139,7 +141,19 @@ class Execution:
 
     @worded
     def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:
-        """Let the program run. Returns its pid, a child of this process.
+        """beginning(), and wait meanwhile."""
+        work = self.beginning(console_socket, before_exec)
+        try:
+            while True:
+                next(work)
+        except StopIteration as end:
+            return int(end.value)
+
+    @worded_work
+    def beginning(
+        self, console_socket: int = -1, before_exec: Callable[[], None] | None = None
+    ) -> Generator[tuple[int, ...], None, int]:
+        """Let the program run. Returns its pid, a child of this process. Yields as Launch.running() does.
 
         :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any
         :param before_exec: called when the terminal has been sent and nothing has been written to it
@@ -148,23 +162,26 @@ class Execution:
         if self.request.console_socket:
             console_socket = connected(self.request)
         try:
-            return self._begin({"console": console_socket}, before_exec)
+            return (yield from self._begin({"console": console_socket}, before_exec))
         finally:
             if console_socket >= 0:
                 posix.close(console_socket)
 
-    def _begin(self, descriptors: dict[str, int], before_exec: Callable[[], None] | None) -> int:
+    def _begin(
+        self, descriptors: dict[str, int], before_exec: Callable[[], None] | None
+    ) -> Generator[tuple[int, ...], None, int]:
         directories = sub_cgroups(self.entry.cgroup, self.request.sub_cgroups)
         descriptors["pidfd"] = pidfd = _pidfd(self.entry)
         try:
             plan = build_exec(
                 self.process,
                 self.spec,
-                facts.host(process=self.process),
+                facts.host(self.spec if self.spec.linux.intel_rdt else None, self.process),
                 self._options(descriptors["console"] >= 0),
                 directories,
                 _foreign_namespaces(self.entry.pid),
                 compiled_filter(self.spec),
+                self.entry.unit,
             )
             if self._warn:
                 tell(self._warn, "process", _of_process(plan.warnings))
@@ -180,15 +197,16 @@ class Execution:
             if "cgroup" in descriptors:
                 posix.close(descriptors["cgroup"])
         try:
-            launch.run(
+            yield from launch.running(
                 lambda pid: steps.reach("exec.pid"),
                 lambda: None,
                 lambda listener: self._pass_listener(launch.pid, listener),
             )
+            self.pid = launch.pid
             if before_exec:
                 before_exec()
             steps.reach("exec.release")
-            launch.release(wait_for_exec=True)
+            yield from launch.releasing(wait_for_exec=True)
             steps.reach("exec.pid-file")
             announce(launch.pid, self.request, "setns")
         except BaseException:

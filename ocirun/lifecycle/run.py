@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from .. import steps
-from ..errors import ConfigError, ContainerNotFound, Error, HostError, Problem, worded
+from ..errors import ConfigError, ContainerNotFound, Error, HostError, Problem, worded, worded_work
 from ..store import containers
 from . import foreground
 from .create import PLAIN, Creation, Request, announce, check_terminal, connected, shares_pids
@@ -13,7 +13,7 @@ from .create import PLAIN, Creation, Request, announce, check_terminal, connecte
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from ..launch.notify import Notifier
     from ..spec.model import Spec
@@ -95,6 +95,20 @@ def terminal_pair() -> tuple[_socket.socket, int]:
 def start(
     creation: Creation, console_socket: int = -1, before_exec: Callable[[], None] | None = None
 ) -> Notifier | None:
+    """starting(), and wait meanwhile."""
+    work = starting(creation, console_socket, before_exec)
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        notifier: Notifier | None = end.value
+        return notifier
+
+
+@worded_work
+def starting(
+    creation: Creation, console_socket: int = -1, before_exec: Callable[[], None] | None = None
+) -> Generator[tuple[int, ...], None, Notifier | None]:
     """Make the container and let it run at once, without an exec fifo. What is still to be passed on, if anything.
 
     :param console_socket: an open socket that gets the terminal, closed here; -1: the request's, if any
@@ -104,7 +118,7 @@ def start(
     if creation.request.console_socket:
         console_socket = connected(creation.request)
     try:
-        creation.make(console_socket, wait=False)
+        yield from creation.making(console_socket, wait=False)
     finally:
         if console_socket >= 0:
             posix.close(console_socket)
@@ -117,7 +131,7 @@ def start(
         if before_exec:
             before_exec()
         steps.reach("create.release")
-        creation.launch.release(wait_for_exec=True)
+        yield from creation.launch.releasing(wait_for_exec=True)
         if creation.spec.hooks.poststart:
             steps.reach("start.poststart")
             from .hooked import poststart

@@ -19,6 +19,7 @@ def update(root: str, id: str, resources: Resources) -> None:
     :raises ContainerNotFound: no such container
     :raises StateError: it is not running
     :raises OperationError: a limit cannot be set; all are as they were
+    :raises HostError: systemd, which has made its cgroup, cannot be told
     """
     entry = containers.load(root, id)
     if status_of(root, entry) in (CREATING, STOPPED):
@@ -27,4 +28,4 @@ def update(root: str, id: str, resources: Resources) -> None:
         from ..cgroup.update import update
 
         steps.reach("update.write")
-        update(resources, entry.cgroup)
+        update(resources, entry.cgroup, entry.unit)

@@ -58,7 +58,7 @@ def build(spec: Spec, host: Host, options: Options, placement: Placement, filter
         labels.of_file_systems(wishes, linux.mount_label)
 
     draft.operations.extend(placement.operations)
-    made = _outer_stage(draft, spec, host, placement.directories, spaces, wishes, options.console)
+    made = _outer_stage(draft, spec, host, placement, spaces, wishes, options)
 
     add = draft.add
     add(ops.new_session("init", ""))
@@ -102,7 +102,9 @@ def _refuse_unsupported(draft: Draft, spec: Spec, host: Host, no_pivot: bool) ->
 
         labels.check_mounts(draft, spec, host)
     if linux.intel_rdt:
-        draft.unsupported("/linux/intelRdt", "intelRdt")
+        from . import resctrl
+
+        resctrl.check(draft, host)
     if no_pivot and PROPAGATION.get(linux.rootfs_propagation or "", 0) & MS_PRIVATE:
         draft.refuse("/linux/rootfsPropagation", "rootfsPropagation of [r]private is not safe without pivot_root")
     if host.shared:
@@ -157,10 +159,10 @@ def _outer_stage(
     draft: Draft,
     spec: Spec,
     host: Host,
-    directories: Sequence[CgroupDir],
+    placement: Placement,
     spaces: dict[str, tuple[str | None, str]],
     wishes: Sequence[Wish],
-    console: bool,
+    options: Options,
 ) -> Sequence[int]:
     """Everything before PID 1 exists. Returns the slots of linux.devices where they are made here.
 
@@ -171,7 +173,7 @@ def _outer_stage(
     add = draft.add
     by_fork = "user" not in spaces or root_is_caller(spec.linux.uid_mappings, host)
     pointer = "/linux/cgroupsPath" if spec.linux.cgroups_path else ""
-    cgroups = open_cgroups(draft, directories, pointer, by_fork)
+    cgroups = open_cgroups(draft, placement.joined, pointer, by_fork)
     clone = cgroups.clone
     joined = [kind for kind, (path, _) in spaces.items() if path and kind not in ("user", "mount")]
     if spaces.get("mount", (None,))[0]:
@@ -193,7 +195,7 @@ def _outer_stage(
     mounts.open_sources(draft, wishes, every, spec.linux, slots.get("user"), host_root)
     made: Sequence[int] = ()
     if "user" in spaces:
-        process.own_stdio_outside(draft, spec, spec.process, host, console)
+        process.own_stdio_outside(draft, spec, spec.process, host, options.console)
     outside = not host.euid and not host.in_user_namespace
     if outside:
         mounts.make_from_devices(draft, wishes)
@@ -244,8 +246,13 @@ def _outer_stage(
         add(ops.unshare("outer", spaces["pid"][1], flags=NAMESPACES["pid"]))
     add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=clone[0], procs_slot=clone[1]))
+    draft.operations.extend(placement.scope)
     for operation in cgroups.after:
         add(operation)
+    if spec.linux.intel_rdt:
+        from . import resctrl
+
+        resctrl.enter(draft, spec.linux.intel_rdt, host, options.id)
     if spec.linux.net_devices:
         if host.euid:
             draft.refuse("/linux/netDevices", "network devices cannot be moved by a rootless runtime")

@@ -74,10 +74,6 @@ class Draft:
         """Note what is not done as the configuration has it, though that is no error."""
         self.warnings.append(Problem(pointer=pointer, expected=what, found=found))
 
-    def unsupported(self, pointer: str, what: str) -> None:
-        """Note that the configuration asks for what this version cannot do."""
-        self.refuse(pointer, f"{what} is not supported by this version")
-
     def finish(self) -> Plan:
         """The plan.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..spec.tables import NAMESPACES
-from . import ops, process
+from . import ops, parent, process
 from .build import has_own_mounts, open_cgroups, outer_limits, refuse_process, root_is_caller
 from .draft import Draft
 from .ops import NO_SLOT
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..spec.model import Process, Spec
-    from .cgroup import CgroupDir
+    from .cgroup import CgroupDir, Unit
     from .draft import Options, Plan
     from .host import Host
 
@@ -26,14 +26,23 @@ def build_exec(
     directories: Sequence[CgroupDir],
     namespaces: Sequence[str],
     filter: tuple[bytes, int] | None,
+    unit: Unit | None = None,
 ) -> Plan:
     """The plan of `exec`.
 
     :param wanted: the process to run
     :param spec: the container's configuration
     :param namespaces: types of the namespaces of the container that are not the caller's own
+    :param unit: the scope of systemd that the container is in
     :raises ConfigError: the process asks for what cannot be done
     """
+    # A user may not move processes between what is his and what is not, such as the session that he has logged into
+    # (cgroups(7), "Delegation"); his systemd has that done for him.
+    by_systemd = unit is not None and unit.user and (host.euid != 0 or host.in_user_namespace)
+    below = ""
+    if unit is not None and by_systemd:
+        below = directories[0].path.partition(f"/{unit.name}")[2]
+        directories = ()
     # Moving into a cgroup v2 directory from inside the container's cgroup namespace is refused (cgroups(7),
     # nsdelegate): there that one is joined after the clone.
     late = "cgroup" in namespaces and any(not directory.controllers for directory in directories)
@@ -82,6 +91,12 @@ def build_exec(
     if initial is None and final is None:
         add(ops.reset_affinity("outer", ""))
     add(ops.clone("outer", "", cgroup_slot=cgroups.clone[0], procs_slot=cgroups.clone[1]))
+    if spec.linux.intel_rdt:
+        from . import resctrl
+
+        resctrl.join(draft, spec.linux.intel_rdt, host, options.id)
+    if unit is not None and by_systemd:
+        add(parent.systemd_attach("", unit=unit.name, user=unit.user, below=below))
     draft.operations.extend(cgroups.after)
     if final is not None:
         add(final)

@@ -43,6 +43,7 @@ class Host(Record):
     capabilities: int = EVERY_CAPABILITY  # that the caller has; asked where there is a process that is to have some
     apparmor: bool = True  # AppArmor is there and enabled; asked where there is a profile
     selinux: bool = True  # SELinux is, likewise
+    resctrl: str = "/sys/fs/resctrl"  # where it is mounted, "" for nowhere; asked where there is intelRdt
     may_schedule: bool = True  # has CAP_SYS_NICE in the initial user namespace; asked where there is something to do
 
     def as_root(self) -> Host:

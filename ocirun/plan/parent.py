@@ -13,14 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    # Name, D-Bus signature, value, the first version of systemd that has it or 0 for any.
+    Property = tuple[str, str, Any, int]
+
 # cgroup_write: optional
 REQUIRED = 0
 ABSENT_OK = 1  # a missing file does not matter
 ALTERNATIVE = 2  # for when the file of the write before is missing; does nothing otherwise
 
+# resctrl_group: existing
+MADE = 0  # it must not be there
+THERE = 1  # it must
+EITHER = 2  # one that is there must have these schemata
+
 # The moments, in order: before the init is spawned, then where it waits for the runtime (launch/wire.py). PID 1
-# exists from PID on and has done nothing then; at READY nothing is left for it but the exec.
-PREPARE, MAPS, PID, MOUNTS, READY = "prepare", "maps", "pid", "mounts", "ready"
+# exists from SCOPE on and has done nothing until after PID; at READY nothing is left for it but the exec.
+# The cgroup's operations stand behind systemd_scope where there is one, and are performed with it.
+PREPARE, MAPS, SCOPE, PID, MOUNTS, READY = "prepare", "maps", "scope", "pid", "mounts", "ready"
 
 MOMENTS: dict[str, str] = {
     "cgroup_create": PREPARE,
@@ -30,6 +39,10 @@ MOMENTS: dict[str, str] = {
     "gid_map": MAPS,
     "setgroups_deny": MAPS,
     "same_ids": MAPS,
+    "systemd_scope": SCOPE,
+    "systemd_attach": SCOPE,
+    "resctrl_group": PID,
+    "resctrl_join": PID,
     "move_device": PID,
     "hook": MOUNTS,
     "scheduler": READY,
@@ -44,6 +57,10 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "gid_map": ("text",),
     "setgroups_deny": (),
     "same_ids": ("file", "text"),
+    "systemd_scope": ("unit", "user", "properties"),
+    "systemd_attach": ("unit", "user", "below"),
+    "resctrl_group": ("path", "existing", "schemata"),
+    "resctrl_join": ("path",),
     "move_device": ("name", "wanted"),
     "hook": ("kind", "path", "args", "env", "timeout"),
     "scheduler": ("policy", "nice", "priority", "flags", "runtime", "deadline", "period"),
@@ -94,6 +111,26 @@ def setgroups_deny(pointer: str) -> Operation:
 def same_ids(pointer: str, *, file: str, text: str) -> Operation:
     """Refuse a user namespace that was joined and whose uid_map or gid_map, the file, is another one than the text."""
     return ParentOperation(("parent", pointer, "same_ids", (file, text)))
+
+
+def systemd_scope(pointer: str, *, unit: str, user: bool, properties: Sequence[Property]) -> Operation:
+    """Have systemd, the host's or the user's, make a scope of that name with these properties and PID 1 in it."""
+    return ParentOperation(("parent", pointer, "systemd_scope", (unit, user, properties)))
+
+
+def systemd_attach(pointer: str, *, unit: str, user: bool, below: str) -> Operation:
+    """Have systemd move the process of `exec` into that unit's cgroup, or the one below it of that path ("/sub")."""
+    return ParentOperation(("parent", pointer, "systemd_attach", (unit, user, below)))
+
+
+def resctrl_group(pointer: str, *, path: str, existing: int, schemata: Sequence[str]) -> Operation:
+    """Make a group of resctrl with these schemata; existing (MADE, THERE, EITHER) says whether it may be there."""
+    return ParentOperation(("parent", pointer, "resctrl_group", (path, existing, schemata)))
+
+
+def resctrl_join(pointer: str, *, path: str) -> Operation:
+    """Put PID 1 (or the process of `exec`) into a group of resctrl."""
+    return ParentOperation(("parent", pointer, "resctrl_join", (path,)))
 
 
 def move_device(pointer: str, *, name: str, wanted: str) -> Operation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..spec.tables import CAPABILITIES, CLOCKS, NAMESPACES, RLIMITS
 from . import tables
 from .ops import NO_SLOT
+from .parent import EITHER, MADE, THERE
 from .process import shown
 
 TYPE_CHECKING = False
@@ -98,6 +99,8 @@ def to_json(plan: Plan) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
     return value.hex() if isinstance(value, bytes) else value
 
 
@@ -255,6 +258,11 @@ def _hook(f: dict[str, Any]) -> str:
     return f"run {f['kind']} hook {f['path']}{timeout}"
 
 
+def _resctrl_group(f: dict[str, Any]) -> str:
+    what = {MADE: "make the resctrl group", THERE: "find the resctrl group", EITHER: "make or find the resctrl group"}
+    return f"{what[f['existing']]} {f['path']}" + (f" with {', '.join(f['schemata'])}" if f["schemata"] else "")
+
+
 def _move_device(f: dict[str, Any]) -> str:
     renamed = f" as {f['wanted']}" if f["wanted"] != f["name"] else ""
     return f"move the network device {f['name']} to the container{renamed}"
@@ -262,6 +270,14 @@ def _move_device(f: dict[str, Any]) -> str:
 
 def _devices(f: dict[str, Any]) -> str:
     return f"limit the devices of {f['path']} ({len(f['rules'].splitlines())} rules)"
+
+
+def _whose(f: dict[str, Any]) -> str:
+    return "the user's systemd" if f["user"] else "systemd"
+
+
+def _scope(f: dict[str, Any]) -> str:
+    return f"have {_whose(f)} make {f['unit']} ({len(f['properties'])} properties)"
 
 
 def _scheduler(f: dict[str, Any]) -> str:
@@ -314,10 +330,14 @@ _WORDS: dict[str, Any] = {
     "cgroup_create": "make the cgroup {path}",
     "cgroup_write": lambda f: f"write {', '.join(f['value'].splitlines())} to {f['path']}",
     "cgroup_devices": _devices,
+    "systemd_scope": _scope,
+    "systemd_attach": lambda f: f"have {_whose(f)} move it into {f['unit']}{f['below']}",
     "uid_map": lambda f: _map(f, "user"),
     "gid_map": lambda f: _map(f, "group"),
     "setgroups_deny": "forbid setgroups",
     "same_ids": lambda f: f"compare with the {'user' if f['file'] == 'uid_map' else 'group'} ids of the user namespace",
+    "resctrl_group": _resctrl_group,
+    "resctrl_join": "join the resctrl group {path}",
     "move_device": _move_device,
     "trace": "note when each operation is done",
     "open": _open,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import posix
 from _blake2 import blake2b  # hashlib costs ten times as much to import
 
+from .. import __path__ as _places
 from ..host.files import read_file, read_regular
 from ..spec.seccomp import SECCOMP_FLAGS
 from ..spec.tables import SECCOMP_NEW_LISTENER
@@ -19,7 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.seccomp import Seccomp
 
-_COMPILER = __file__.rpartition("/")[0] + "/filter.py"
 _WAIT_KILLABLE = SECCOMP_FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 _ENTRIES = 128  # more than that, and something generates profiles: all go
 _LARGEST = 1 << 20  # bytes; the kernel takes programs of 32 KiB (BPF_MAXINSNS)
@@ -134,7 +134,8 @@ def _version(path: bytes) -> bytes | None:
 
 def _save(cache: int, name: str, program: bytes) -> None:
     """Write an entry. That it cannot be written is no error: the next container compiles again."""
-    lines = [_version(_library()), _version(_COMPILER.encode("utf-8", "surrogateescape"))]
+    compiler = f"{_places[0]}/seccomp/filter.py"
+    lines = [_version(_library()), _version(compiler.encode("utf-8", "surrogateescape"))]
     content = b"\n".join(line for line in lines if line) + b"\n\n" + program
     temporary = f"{name}.{posix.urandom(8).hex()}"
     try:

@@ -20,6 +20,8 @@ The status of a container is not in it, since it would go stale: see lifecycle/s
     shared-pid=1                   it has no pid namespace of its own: killing PID 1 does not kill the rest
     hooks=poststart,poststop       which of these it has
     cgroup=CONTROLLERS:MOUNT:DIR   each of its cgroup directories (none in CONTROLLERS: v2); separated by tabs
+    resctrl=DIR:DIR                the groups of resctrl that it has made, the inner one first; separated by tabs
+    unit=WHOSE:NAME                its scope, of the "system" or the "user" manager; separated by a tab
     late=INDEX:HOOK:POINTER:WHAT   the plan's operations after `start`, to word their failure; separated by tabs
     document=...                   the state document from "bundle" to the end
 """
@@ -31,7 +33,7 @@ import posix
 
 from ..errors import ContainerExists, ContainerNotFound, HostError, UsageError, reason_of
 from ..host.files import read_file, read_regular, write_all, write_file
-from ..plan.cgroup import CgroupDir
+from ..plan.cgroup import CgroupDir, Unit
 from ..record import Record
 
 TYPE_CHECKING = False
@@ -80,6 +82,8 @@ class Entry(Record):
     shared_pid: bool = False
     hooks: tuple[str, ...] = ()
     cgroup: tuple[CgroupDir, ...] = ()
+    unit: Unit | None = None
+    resctrl: tuple[str, ...] = ()
     late: tuple[Late, ...] = ()
 
 
@@ -315,8 +319,15 @@ def _made(single: dict[str, str], cgroup: Sequence[CgroupDir], late: dict[int, L
         shared_pid="shared-pid" in single,
         hooks=tuple(single["hooks"].split(",")) if "hooks" in single else (),
         cgroup=tuple(cgroup),
+        unit=_unit(single["unit"]) if "unit" in single else None,
+        resctrl=tuple(single["resctrl"].split("\t")) if "resctrl" in single else (),
         late=tuple(late.values()),
     )
+
+
+def _unit(text: str) -> Unit:
+    whose, name = text.split("\t", 1)
+    return Unit(name=name, user=whose == "user")
 
 
 def config(root: str, id: str) -> bytes:
@@ -349,6 +360,8 @@ def save(root: str, entry: Entry) -> None:
     if entry.hooks:
         items.append(f"hooks={','.join(entry.hooks)}")
     items.extend(f"cgroup={','.join(d.controllers)}\t{d.mountpoint}\t{d.path}" for d in entry.cgroup)
+    if entry.unit is not None:
+        items.append(f"unit={'user' if entry.unit.user else 'system'}\t{entry.unit.name}")
     items.append(f"document={entry.document}")
     write_file(f"{root}/{entry.id}/state", _text([*items, *_changing(entry)]))
 
@@ -373,6 +386,8 @@ def update(root: str, entry: Entry) -> None:
 def _changing(entry: Entry) -> list[str]:
     """What update() may change: what others depend on before these."""
     late = [f"late={late.index}\t{late.hook:d}\t{late.pointer}\t{late.what}" for late in entry.late]
+    if entry.resctrl:
+        late.append("resctrl=" + "\t".join(entry.resctrl))
     return [*late, f"start={entry.start}", f"pid={entry.pid}", f"creating={entry.creating:d}"]
 
 

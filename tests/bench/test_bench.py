@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import bench
+import library
 
 pytestmark = [
     pytest.mark.bench,
@@ -34,3 +35,11 @@ def test_targets() -> None:
     print(bench.report(results, list(programs)))
     failed = bench.misses(results)
     assert not failed, "\n".join(failed)
+
+
+def test_targets_of_the_library() -> None:
+    """Every target of library.py."""
+    values = library.ratios(library.measure(int(os.environ.get("OCIRUN_BENCH_ROUNDS", "30"))))
+    print(values)
+    failed = [f"{name}: {value:.2f}" for name, value in values.items() if value > library.TARGETS[name]]
+    assert not failed

@@ -101,7 +101,7 @@ TABLE = [
     (
         "kernel memory",
         Resources(memory=Memory(kernel=MIB, kernel_tcp=MIB)),
-        ["memory.kmem.tcp.limit_in_bytes 1048576 (may be absent)"],
+        [f"memory.kmem.tcp.limit_in_bytes {MIB} (may be absent)"],
         [],
     ),
     ("swappiness", Resources(memory=Memory(swappiness=101)), None, []),

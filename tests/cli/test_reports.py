@@ -98,7 +98,6 @@ def test_no_log_is_written_by_what_succeeds(root: str, tmp_path: Path) -> None:
         (["run", "--bundle", "/proc", "x"], 1, "ocirun run failed: JSON specification file config.json not found"),
         (["--log-format", "xml", "state", "x"], 1, "invalid log-format: xml"),
         (["--log", "/nowhere/log", "state", "x"], 1, "open /nowhere/log: no such file or directory"),
-        (["--systemd-cgroup", "create", "x"], 1, "--systemd-cgroup is not supported by this version"),
         (["frobnicate"], 3, "No help topic for 'frobnicate'"),
         (["checkpoint", "--help"], 3, "No help topic for 'checkpoint'"),
         (["help", "frobnicate"], 3, "No help topic for 'frobnicate'\""),

@@ -55,7 +55,8 @@ def arrange(kind: str, where: str) -> None:
 
         from ocirun.launch import run
 
-        run.INIT = str(build_init())
+        program = str(build_init())
+        run.init_program = lambda: program
         run.ENVIRONMENT = {f"OCIRUN_INIT_{kind.removeprefix('init-').upper()}".encode(): where.encode()}
     else:
         steps.reach = reach

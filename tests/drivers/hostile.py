@@ -176,9 +176,9 @@ def play(script: Script) -> str:
     """What becomes of one script, in a word."""
     launch = launched(*script)
     try:
-        launch.run(lambda pid: None, lambda: None, lambda listener: None)
+        list(launch.running(lambda pid: None, lambda: None, lambda listener: None))
         assert is_child(launch.pid), f"{launch.pid} is PID 1 and no child"
-        launch.release(wait_for_exec=True)
+        list(launch.releasing(wait_for_exec=True))
         with open(f"/proc/{launch.pid}/stat", "rb") as file:
             flags = int(file.read().rpartition(b") ")[2].split()[6])
         assert "e" in script[2] and not flags & 0x40, "success without an exec"
@@ -196,7 +196,7 @@ def descriptors() -> int:
 
 
 def main(program: str, count: int, seed: int) -> int:
-    run.INIT = program
+    run.init_program = lambda: program
     victim = sleeper()
     scripts = Scripts(seed, victim)
     mistakes: list[str] = []

@@ -185,6 +185,21 @@ def test_kill_with_a_signal(containerd: Containerd, id: str) -> None:
     assert "exit code 9" in containerd.ctr("task", "rm", id).stderr
 
 
+def test_pause_and_resume(containerd: Containerd, id: str) -> None:
+    detached(containerd, id, "sleep", "1000")
+    containerd.ctr("task", "pause", id)
+    containerd.wait_status(id, "PAUSED")
+    assert containerd.state(id)["status"] == "paused"
+    containerd.ctr("task", "resume", id)
+    containerd.wait_status(id, "RUNNING")
+    assert containerd.state(id)["status"] == "running"
+
+
+def test_metrics(containerd: Containerd, id: str) -> None:
+    detached(containerd, id, "sleep", "1000")
+    assert "pids.current" in containerd.ctr("task", "metrics", id).stdout
+
+
 def test_exec(containerd: Containerd, id: str) -> None:
     """Output, exit code and confinement of a second process."""
     detached(containerd, id, "sleep", "1000")

@@ -275,6 +275,32 @@ def test_limits(docker: Docker) -> None:
     assert "made all" not in docker("exec", container, "sh", "-c", script, code=None).stdout
 
 
+def test_pause_and_unpause(docker: Docker) -> None:
+    container = docker.detached(IMAGE, "sh", "-c", "while :; do echo tick; sleep 0.1; done")
+    docker("pause", container)
+    assert docker.inspect(container, "{{.State.Status}}") == docker.state(container)["status"] == "paused"
+    ticks = docker("logs", container).stdout
+    time.sleep(0.5)
+    assert docker("logs", container).stdout == ticks
+    assert "paused" in docker("exec", container, "true", code=1).stderr
+    docker("unpause", container)
+    deadline = time.monotonic() + 30
+    while docker("logs", container).stdout == ticks:
+        assert time.monotonic() < deadline
+    assert docker.state(container)["status"] == "running"
+
+
+def test_update_and_stats(docker: Docker) -> None:
+    container = docker.detached("--memory", "64m", "--pids-limit", "50", IMAGE, "sleep", "1000")
+    docker("update", "--memory", "48m", "--memory-swap", "96m", "--pids-limit", "40", "--cpus", "0.5", container)
+    shown = docker("stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", container).stdout
+    assert "/ 48MiB" in shown
+    (memory,) = Path("/sys/fs/cgroup").glob(f"memory/{GROUP}/{container}/memory.limit_in_bytes")
+    (pids,) = Path("/sys/fs/cgroup").glob(f"pids/{GROUP}/{container}/pids.max")
+    (quota,) = Path("/sys/fs/cgroup").glob(f"cpu/{GROUP}/{container}/cpu.cfs_quota_us")
+    assert (memory.read_text(), pids.read_text(), quota.read_text()) == (f"{48 << 20}\n", "40\n", "50000\n")
+
+
 def test_out_of_memory(docker: Docker) -> None:
     """The kernel kills, and the engine learns why."""
     container = docker("create", "--memory", "16m", "--memory-swap", "16m", IMAGE, "tail", "/dev/zero").stdout.strip()

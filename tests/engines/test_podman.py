@@ -193,3 +193,14 @@ def test_limits_and_user(podman: Podman) -> None:
     result = podman("exec", container, "sh", "-c", script)
     assert result.stdout == "guest\n/host/bin\n"
     assert result.stderr == "touch: /x: Read-only file system\ntouch: /host/x: Read-only file system\n"
+
+
+def test_pause_and_update(podman: Podman) -> None:
+    id = podman.run("--detach", "--memory", "64m", IMAGE, "sleep", "1000").stdout.strip()
+    podman("pause", id)
+    assert podman("inspect", "--format", "{{.State.Status}}", id).stdout.strip() == "paused"
+    podman("unpause", id)
+    assert podman("inspect", "--format", "{{.State.Status}}", id).stdout.strip() == "running"
+    podman("update", "--memory", "48m", id)
+    shown = podman("exec", id, "cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes").stdout
+    assert shown == f"{48 << 20}\n"

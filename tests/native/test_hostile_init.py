@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsdriver
@@ -27,6 +29,7 @@ SCRIPTS = int(os.environ.get("OCIRUN_TEST_SCRIPTS", "3000"))
 @pytest.fixture(scope="module")
 def program() -> Path:
     return fsdriver.build_program((), "hostile_init.c")
+PR_GET_CHILD_SUBREAPER = 37
 
 
 def played(program: Path, count: int, seed: int) -> subprocess.Popen[str]:
@@ -53,9 +56,15 @@ def test_random_scripts(program: Path) -> None:
 
 
 @pytest.fixture
-def hostile_init(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "INIT", str(program))
+def hostile_init(program: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(run, "init_program", lambda: str(program))
     monkeypatch.setattr(run, "ENVIRONMENT", {})
+    # Orphans of the hostile init are nobody's children here, though other tests want to have them (harness.isolate).
+    was = ctypes.c_int()
+    harness.libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(was))
+    harness.libc.prctl(harness.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    yield
+    harness.libc.prctl(harness.PR_SET_CHILD_SUBREAPER, was.value, 0, 0, 0)
 
 
 def ended(outer: list[str], init: list[str], asks_for_maps: bool = False) -> str:
@@ -64,8 +73,8 @@ def ended(outer: list[str], init: list[str], asks_for_maps: bool = False) -> str
     begin = time.monotonic()
     launch = hostile.launched(asks_for_maps, outer, init)
     try:
-        launch.run(lambda pid: None, lambda: None, lambda listener: None)
-        launch.release(wait_for_exec=True)
+        list(launch.running(lambda pid: None, lambda: None, lambda listener: None))
+        list(launch.releasing(wait_for_exec=True))
         said = ""
     except HostError as error:
         said = str(error)

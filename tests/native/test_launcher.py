@@ -2,64 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
-import sys
 import sysconfig
+import time
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 from harness import Runtime, Workshop
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def native(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "native" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build, link = native("build"), native("link")
-LAUNCHER = REPOSITORY / "native" / "launcher"
-KINDS = ["embed", "exec"] if sys.version_info[:2] in build.EMBEDDABLE else ["exec"]
-DEFINES = [f'-DPYTHON_VERSION="{VERSION.removeprefix("python")}"']
+from launchers import KINDS, VERSION, build, call, install
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prefix with bin/ocirun and the package, linked as an installation's is."""
-    import ocirun
-
-    prefix = tmp_path_factory.mktemp(request.param)
-    site = prefix / "lib" / VERSION / "site-packages"
-    site.mkdir(parents=True)
-    shutil.copytree(Path(ocirun.__file__).parent, site / "ocirun")
-    backend = importlib.util.find_spec("_cffi_backend")
-    assert backend is not None and backend.origin is not None
-    shutil.copy(backend.origin, site)
-    (prefix / "pyvenv.cfg").write_text(f"home = {sysconfig.get_config_var('BINDIR')}\n")
-    link.link(site / "ocirun")
-    program = prefix / "bin" / "ocirun"
-    sources = [LAUNCHER / "install.c", LAUNCHER / f"{request.param}.c"]
-    if request.param == "exec":
-        build.build_static(sources, program, DEFINES)
-    else:
-        assert build._embed(sources, program, DEFINES), "Debian's python3-dev has the archive"
-    return prefix
-
-
-def call(installation: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [str(installation / "bin" / "ocirun"), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    return install(tmp_path_factory.mktemp(request.param), request.param)
 
 
 def test_commands(installation: Path, tmp_path: Path) -> None:
@@ -125,7 +86,7 @@ def test_a_linked_command_needs_no_more(installation: Path, runtime: Runtime, bu
     def quiet(verb: str, *words: str) -> None:
         runtime(verb, *words, prefix=prefix).ok()
         opened = trace.read_text()
-        assert "linked" in opened, verb
+        assert ("linked" in opened) == installation.name.startswith("embed"), verb
         assert "encodings" not in opened and ".pyc" not in opened, verb
 
     made.write()
@@ -168,15 +129,129 @@ def test_hostile_environment(installation: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+LIMITS = {
+    "RLIMIT_AS 64 MB": lambda: resource.setrlimit(resource.RLIMIT_AS, (64 << 20, 64 << 20)),
+    "RLIMIT_DATA 32 MB": lambda: resource.setrlimit(resource.RLIMIT_DATA, (32 << 20, 32 << 20)),
+    "no limit of the stack": lambda: resource.setrlimit(resource.RLIMIT_STACK, (resource.RLIM_INFINITY,) * 2),
+    "a small stack": lambda: resource.setrlimit(resource.RLIMIT_STACK, (512 << 10, 512 << 10)),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_limits(limit: str, installation: Path, tmp_path: Path) -> None:
+    """Of the caller, whose child we are."""
+    root = ["--root", str(tmp_path)]
+    result = call(installation, *root, "state", "nobody", preexec_fn=LIMITS[limit])
+    assert "container does not exist" in result.stderr
+    assert call(installation, *root, "list", preexec_fn=LIMITS[limit]).stdout.startswith("ID ")
+
+
+@pytest.mark.parametrize("layout", ["-R", "-L"])
+def test_layouts_of_the_address_space(layout: str, installation: Path, tmp_path: Path) -> None:
+    """Not randomized; growing upwards, as it was of old."""
+    command = ["setarch", layout, str(installation / "bin" / "ocirun"), "--root", str(tmp_path), "state", "nobody"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "container does not exist" in result.stderr
+
+
+def test_every_layout_of_the_address_space(installation: Path, tmp_path: Path) -> None:
+    for _ in range(40):
+        assert "container does not exist" in call(installation, "--root", str(tmp_path), "state", "nobody").stderr
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {f"NAME{number}": "x" * 1000 for number in range(1500)}, {"A": "=", "B": "\udcff", "HOME": ""}],
+    ids=["none", "1.5 MB", "strange"],
+)
+def test_environments(environ: dict[str, str], installation: Path, tmp_path: Path) -> None:
+    result = call(installation, "--root", str(tmp_path), "state", "nobody", env=environ)
+    assert "container does not exist" in result.stderr
+
+
+def test_many_arguments(installation: Path, tmp_path: Path) -> None:
+    words = ["y" * 100] * 10000
+    assert "exactly 1 argument" in call(installation, "--root", str(tmp_path), "state", *words).stderr
+    assert "invalid container ID format" in call(installation, "--root", str(tmp_path), "state", "y/" * 50000).stderr
+
+
+def ordinary_user() -> None:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="cannot become somebody else")
+def test_an_ordinary_user(installation: Path, scratch: Path) -> None:
+    scratch.chmod(0o777)
+    prefix = scratch / "prefix"
+    shutil.copytree(installation, prefix)
+    prefix.chmod(0o755)  # what pytest makes, its user alone may enter
+    result = call(prefix, "--root", str(scratch / "root"), "state", "nobody", preexec_fn=ordinary_user, cwd="/")
+    assert "container does not exist" in result.stderr
+
+
+def ignoring(*numbers: int) -> Callable[[], None]:
+    def prepare() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    return prepare
+
+
+def test_signals_that_the_caller_ignores(installation: Path) -> None:
+    """They stay ignored; what is not, interrupts. Here a command that writes to somebody who does not read."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
+    for prepare, expected in ((ignoring(signal.SIGINT), None), (ignoring(), 130)):
+        words = [str(installation / "bin" / "ocirun"), "run", "--help"]
+        process = subprocess.Popen(words, preexec_fn=prepare, stdout=writer, stderr=subprocess.DEVNULL)
+        try:
+            until_writing(process.pid)
+            process.send_signal(signal.SIGINT)
+            if expected is None:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+            else:
+                assert process.wait(10) == expected
+        finally:
+            process.kill()
+            process.wait()
+    os.close(reader)
+    os.close(writer)
+
+
+def until_writing(pid: int) -> None:
+    """Until a process waits for room in a pipe."""
+    deadline = time.monotonic() + 20
+    while "pipe_write" not in Path(f"/proc/{pid}/wchan").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_moved_installation(installation: Path, runtime: Runtime, bundle: Workshop) -> None:
+    moved = installation.with_name(installation.name + "-moved")
+    installation.rename(moved)
+    try:
+        runtime.program = str(moved / "bin" / "ocirun")
+        assert runtime.run(bundle("exit", "7")).code == 7
+        assert json.loads(call(moved, "features").stdout)["ociVersionMin"] == "1.0.0"
+    finally:
+        moved.rename(installation)
+
+
 if "embed" in KINDS:
 
     def test_the_standard_library_is_gone(tmp_path: Path) -> None:
         program = tmp_path / "bin" / "ocirun"
         real = sysconfig.get_path
-        sources = [LAUNCHER / "install.c", LAUNCHER / "embed.c"]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(build.sysconfig, "get_path", lambda name: "/nowhere" if name == "stdlib" else real(name))
-            assert build._embed(sources, program, DEFINES)
+            assert build.build_embedded(program)
         site = tmp_path / "lib" / VERSION / "site-packages" / "ocirun" / "cli"
         site.mkdir(parents=True)
         (site / "__init__.py").touch()

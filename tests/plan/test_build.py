@@ -38,7 +38,7 @@ from ocirun.spec.model import Capabilities, Hook, Hooks, Mount, Namespace, Proce
 from ocirun.spec.namespaces import IdMapping
 from ocirun.spec.read import read_spec
 from ocirun.spec.tables import NAMESPACES
-from ocirun.spec.tuning import CpuAffinity, IntelRdt, Scheduler
+from ocirun.spec.tuning import CpuAffinity, Scheduler
 
 
 def with_process(**changes: Any) -> Spec:
@@ -608,27 +608,6 @@ def test_refused_mounts(mount: Mount, problem: str) -> None:
 )
 def test_allowed_mounts_at_proc(mount: Mount) -> None:
     assert plan_of(with_mounts(mount))
-
-
-# What this version does not do
-
-
-@pytest.mark.parametrize(
-    ("spec", "pointer"),
-    [
-        (with_linux(intel_rdt=IntelRdt()), "/linux/intelRdt"),
-    ],
-)
-def test_unsupported_is_refused_not_ignored(spec: Spec, pointer: str) -> None:
-    (problem,) = refused(spec)
-    assert problem.startswith(f"{pointer}: ")
-    assert problem.endswith("is not supported by this version")
-
-
-def test_all_that_is_unsupported_is_listed() -> None:
-    spec = with_linux(intel_rdt=IntelRdt())
-    spec = replace(spec, mounts=(Mount(destination="/a"),))
-    assert [problem.partition(":")[0] for problem in refused(spec)] == ["/linux/intelRdt", "/mounts/0"]
 
 
 def test_an_ordinary_user_moves_no_network_device() -> None:

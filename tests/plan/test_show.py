@@ -98,7 +98,7 @@ def test_there_are_words_for_all_values(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", sorted(parent.FIELDS))
 def test_there_are_words_for_the_parents_operations(name: str) -> None:
-    texts = {"text": "0 0 1\n", "timeout": 1, "rules": "deny a", "value": "1", "optional": 0, "flags": 1}
+    texts = {"text": "0 0 1\n", "timeout": 1, "rules": "deny a", "value": "1", "optional": 0, "flags": 1, "existing": 0}
     values = tuple(texts.get(field, "/x") for field in parent.FIELDS[name])
     assert show.describe(parent.ParentOperation(("parent", "", name, values)))
 

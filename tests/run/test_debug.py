@@ -11,6 +11,7 @@ import harness
 import pytest
 from harness import Result, Runtime, Workshop
 from hooks_of_tests import hook
+from ordinary import AS_USER, give, own, rootless
 
 from ocirun.steps import STEPS
 
@@ -52,6 +53,14 @@ def test_the_steps(runtime: Runtime, bundle: Workshop) -> None:
             "start": {"start.fifo"},
             "delete": {"delete.kill", "delete.cgroup", "delete.directory"},
         }[words[0]] <= {*steps}
+
+
+def test_a_container_without_a_cgroup(runtime: Runtime, bundle: Workshop) -> None:
+    made = bundle("true")
+    rootless(made)
+    give(made)
+    said = messages(own(runtime)("run", "-b", str(made.path), made.id, flags=["--debug"], prefix=AS_USER))
+    assert "the container has no cgroup: none can be made here, and it asks for no limits" in said
 
 
 @pytest.mark.parametrize("user", [False, True])

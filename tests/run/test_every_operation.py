@@ -92,8 +92,12 @@ WATCHED = {
 
 # Cannot be seen on every machine: tested where it can.
 ELSEWHERE = {
+    "resctrl_group": "needs Intel's hardware: tests/plan/test_resctrl.py",
+    "resctrl_join": "needs Intel's hardware: tests/plan/test_resctrl.py",
     "raise_rlimit": "needs CAP_SYS_RESOURCE: tests/native, and test_limits.py in the virtual machine",
     "setgroups_deny": "for ordinary users, whom these rows are not run as: test_callers.py",
+    "systemd_scope": "needs a systemd: tests/cgroup/test_systemd.py, and test_systemd.py in the virtual machine",
+    "systemd_attach": "the same, and a user's",
     "label": "needs AppArmor: tests/native/test_label.py, and test_labels.py in the virtual machine",
     "file_label": "needs SELinux: tests/native/test_label.py",
     "cgroup_devices": "cgroup v2: tests/cgroup, and test_cgroup.py::test_device_rules in the virtual machine",

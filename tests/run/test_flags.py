@@ -235,17 +235,3 @@ def test_a_wrong_rootless(runtime: Runtime, bundle: Workshop) -> None:
     made = bundle("true")
     made.write()
     runtime("plan", "--bundle", str(made.path), flags=["--rootless", "maybe"]).failed("invalid --rootless: maybe")
-
-
-# What this version does not have: refused by its name, never ignored.
-
-
-@pytest.mark.ocirun
-@pytest.mark.parametrize("command", ["create", "run", "plan"])
-def test_systemd_cgroup_is_refused(runtime: Runtime, bundle: Workshop, command: str) -> None:
-    made = bundle("true")
-    made.write()
-    words = [] if command == "plan" else [made.id]
-    result = runtime(command, "--bundle", str(made.path), *words, flags=["--systemd-cgroup"])
-    result.failed("--systemd-cgroup is not supported by this version")
-    assert not runtime.root.exists() or not list(runtime.root.glob("[!@]*"))

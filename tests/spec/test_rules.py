@@ -449,7 +449,7 @@ NOTIFY = {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}
         ),
         (
             linux(intelRdt={"closID": ".."}),
-            '/linux/intelRdt/closID: expected the name of a directory, found ".."',
+            '/linux/intelRdt/closID: expected the name of a directory, or / for the default group, found ".."',
         ),
         (
             linux(intelRdt={"memBwSchema": "L3:0=f"}),

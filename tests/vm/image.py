@@ -28,6 +28,8 @@ PACKAGES = [
     "linux-image-cloud-amd64", "initramfs-tools", "zstd", "systemd", "systemd-sysv", "dbus", "udev", "kmod",
     # the engine under test, the runtimes that ours is compared with, and what tests look with
     "containerd", "runc", "crun", "busybox-static", "iproute2", "procps", "util-linux", "uidmap", "strace", "e2fsprogs",
+    # the engines that have systemd make their cgroups, and what gives an ordinary user a systemd of its own
+    "docker.io", "docker-cli", "podman", "dbus-user-session", "libpam-systemd",
     # what builds the wheel
     "gcc", "libc6-dev", "musl-tools", "libseccomp-dev",
     "python3-dev", "python3-pip", "python3-setuptools", "python3-wheel", "python3-cffi",
@@ -43,7 +45,9 @@ BOOT_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "ext4", "overlay"]
 MASKED = [
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer", "e2scrub_all.timer",
     "e2scrub_reap.service", "systemd-timesyncd.service", "systemd-networkd.service", "getty@tty1.service",
-    "serial-getty@ttyS0.service", "containerd.service", "systemd-update-utmp.service", "systemd-firstboot.service",
+    "serial-getty@ttyS0.service", "containerd.service", "docker.service", "docker.socket", "podman.service",
+    "podman.socket", "podman-restart.service", "podman-auto-update.timer", "podman-clean-transient.service",
+    "systemd-update-utmp.service", "systemd-firstboot.service",
     "systemd-udevd.service", "systemd-udev-trigger.service", "systemd-udevd-kernel.socket",
     "systemd-udevd-control.socket", "proc-sys-fs-binfmt_misc.automount", "systemd-binfmt.service", "ldconfig.service",
     "systemd-journal-catalog-update.service", "systemd-update-done.service", "systemd-journal-flush.service",

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jeepney
 import pyroute2
 from image import Image, private, say
 
@@ -45,7 +46,7 @@ python3 -m pip wheel --quiet --no-build-isolation --no-deps --no-index --wheel-d
 rm -rf build *.egg-info
 python3 -m venv --system-site-packages --without-pip {INSIDE}/venv
 python3 -m pip --python {INSIDE}/venv/bin/python install --quiet --no-deps --no-index {INSIDE}/*.whl
-mv {INSIDE}/pyroute2 {INSIDE}/venv/lib/python3*/site-packages
+mv {INSIDE}/pyroute2 {INSIDE}/jeepney {INSIDE}/venv/lib/python3*/site-packages
 {INSIDE}/venv/bin/python -c 'import sys; sys.path.insert(0, "tests/drivers"); import harness; harness.build_probe()'
 {INSIDE}/venv/bin/python -P -m pytest -p no:cacheprovider --collect-only -q "$@" | tail -n 1
 """
@@ -58,7 +59,7 @@ modprobe virtio_net
 cd {inside}/source
 export PYTHONPATH={inside}/source/tests/drivers OCIRUN_TEST_DEBIAN=/srv/debian OCIRUN_TEST_RUNTIME={runtime}
 export OCIRUN_TEST_REPORT=/dev/vport0p1
-export OCIRUN_TEST_NETWORK_DEVICE=eth0
+export OCIRUN_TEST_NETWORK_DEVICE=eth0 OCIRUN_TEST_TIMEOUT=120
 exec {inside}/venv/bin/python -P -m pytest -p reporter -p no:cacheprovider -q --no-header --tb=short {selection}
 """
 
@@ -141,7 +142,8 @@ def second_disk(image: Image, runtime: str | None, selection: list[str]) -> Iter
             else:
                 shutil.copy(source, upper / "source" / name)
         # Newer than Debian's; not in the image, where every change costs minutes.
-        shutil.copytree(Path(pyroute2.__file__).parent, upper / "pyroute2", ignore=PRODUCTS)
+        for package in (pyroute2, jeepney):
+            shutil.copytree(Path(package.__file__).parent, upper / package.__name__, ignore=PRODUCTS)
         say("building and installing the wheel in the image")
         layers = f"lowerdir={image.tree},upperdir={home}/upper,workdir={home}/work"
         script = (

@@ -41,6 +41,8 @@ SELECTION = [
     "tests/run/test_process.py",
     "tests/run/test_namespaces.py",
     "tests/run/test_notify.py::test_systemd_itself",
+    "tests/run/test_systemd.py",
+    "tests/engines/test_systemd.py",
     "tests/run/test_netdevices.py::test_moved_with_its_addresses",
     "tests/run/test_netdevices.py::test_kinds",
     "tests/run/test_netdevices.py::test_a_physical_device_comes_home",

@@ -76,8 +76,13 @@ def _deadline(scheduler: Scheduler, at: str, needs: tuple[str, ...]) -> Iterator
 
 
 def _intel_rdt(rdt: IntelRdt, at: str) -> Iterator[Breach]:
-    if rdt.clos_id is not None and (rdt.clos_id in (".", "..") or "/" in rdt.clos_id):
-        yield f"{at}/closID", "expected the name of a directory", quoted(rdt.clos_id), ()
+    if rdt.clos_id and rdt.clos_id != "/" and (rdt.clos_id in (".", "..") or "/" in rdt.clos_id):
+        yield f"{at}/closID", "expected the name of a directory, or / for the default group", quoted(rdt.clos_id), ()
+    for index, line in enumerate(rdt.schemata):
+        if "\n" in line:
+            yield f"{at}/schemata/{index}", "expected one line", quoted(line), ()
+    if rdt.l3_cache_schema and "\n" in rdt.l3_cache_schema:
+        yield f"{at}/l3CacheSchema", "expected one line", quoted(rdt.l3_cache_schema), ()
     if rdt.mem_bw_schema and (not rdt.mem_bw_schema.startswith("MB:") or "\n" in rdt.mem_bw_schema):
         yield f"{at}/memBwSchema", 'expected one line that begins with "MB:"', quoted(rdt.mem_bw_schema), ()
 
