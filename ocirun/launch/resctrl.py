@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from ..errors import reason_of
-from ..host.files import read_file
+from ..host.files import read_file, set_file
 from ..plan.parent import EITHER, THERE
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ def resctrl_group(_: int, path: str, existing: int, schemata: Sequence[str]) -> 
         return
     for line in schemata:
         try:
-            _write(f"{path}/schemata", f"{line}\n")
+            set_file(f"{path}/schemata", f"{line}\n".encode())
         except OSError as error:
             words = f"{line}: {_last_status(path) or reason_of(error.errno or 0)}"
             if existing == EITHER:
@@ -44,7 +44,7 @@ def resctrl_join(pid: int, path: str) -> None:
 
     :raises OSError: the kernel's
     """
-    _write(f"{path}/tasks", str(pid))
+    set_file(f"{path}/tasks", str(pid).encode())
 
 
 def _compare(path: str, wanted: Sequence[str]) -> None:
@@ -81,11 +81,3 @@ def _last_status(path: str) -> str:
         except OSError:
             path = path.rpartition("/")[0]
     return ""
-
-
-def _write(path: str, text: str) -> None:
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-    try:
-        posix.write(fd, text.encode())
-    finally:
-        posix.close(fd)

@@ -6,6 +6,7 @@ import posix
 from _stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from ..errors import HostError, UsageError, reason_of
+from ..host.files import write_all
 from ..process.size import in_bytes
 from ..record import Record
 
@@ -178,7 +179,6 @@ def _write(path: str, data: bytes, mode: int) -> None:
     fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode)
     try:
         posix.fchmod(fd, mode)
-        while data:
-            data = data[posix.write(fd, data) :]
+        write_all(fd, data)
     finally:
         posix.close(fd)
