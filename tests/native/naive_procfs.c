@@ -41,6 +41,16 @@ int procfs_process(pid_t pid)
 	return -ENOSYS;
 }
 
+int procfs_self(const char *path, int flags)
+{
+	char whole[PATH_MAX];
+	int fd;
+
+	snprintf(whole, sizeof(whole), "/proc/self/%s", path);
+	fd = open(whole, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int procfs_beneath(int directory, const char *path, int flags)
 {
 	const int fd = openat(directory, path, flags | O_CLOEXEC);

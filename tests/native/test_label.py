@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fsdriver import Driven, Failed, bind, enter, mount
+from fsdriver import Driven, Failed, bind, build_driver, enter, mount
 from initdriver import Driver
 
 from ocirun.plan import ops
@@ -76,3 +76,15 @@ def test_only_inside_the_root(scratch: Path) -> None:
     with pytest.raises(Failed), Driven([*enter(rootfs), queue]):
         pass
     assert "security.selinux" not in os.listxattr(scratch)
+
+
+def test_a_fake_is_written_to_where_proc_is_believed(scratch: Path) -> None:
+    """The same without the verified procfs: the attack is real."""
+    rootfs = scratch / "rootfs"
+    (rootfs / "proc").mkdir(parents=True)
+    fake = scratch / "fake"
+    fake.write_text("untouched")
+    plan = [*enter(rootfs), mount("proc", "/proc"), bind(fake, "/proc/self/oom_score_adj"), ops.chroot("init", "")]
+    with Driven([*plan, label("oom_score_adj", "55")], driver=build_driver(["naive_procfs.c"])):
+        pass
+    assert fake.read_text().startswith("55")
