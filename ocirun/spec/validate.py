@@ -6,6 +6,7 @@ and applying it takes ten times as long as creating a container, so only `ocirun
 
 from __future__ import annotations
 
+from .. import __path__ as _places
 from ..errors import ConfigError, Error, Problem
 from . import read
 from .json import parse
@@ -87,7 +88,7 @@ def schema_validator() -> Any:
         raise Error(f"the Python package jsonschema is needed: {reason}") from None
     import json
 
-    with open(f"{__file__.rpartition('/')[0]}/schema/config.json", encoding="utf-8") as file:
+    with open(f"{_places[0]}/spec/schema/config.json", encoding="utf-8") as file:
         schema = json.load(file)
     # 1.0 is an integer for JSON Schema, but not for Go's decoder and so for no engine.
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)

@@ -216,3 +216,9 @@ def test_modules_of_a_config(change: str, tmp_path: Path) -> None:
     plain = {"json", "model", "pointer", "read", "readers", "rules", "rules.breach"}
     plain |= {"rules.check", "scan", "tables"}
     assert {name.removeprefix("ocirun.spec.") for name in output.split()} == plain | ({"warnings"} if change else set())
+
+
+def test_no_module_asks_where_it_is() -> None:
+    """The modules of a snapshot were loaded elsewhere (native/launcher/repairs.c): the package's __path__ knows."""
+    asking = [path.name for path in PACKAGE.rglob("*.py") if "__file__" in path.read_text()]
+    assert asking == []
