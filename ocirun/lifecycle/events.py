@@ -87,14 +87,16 @@ def watching(root: str, id: str, interval: float) -> Generator[Event | Pause, fr
         if watch.fd >= 0:
             epoll.register(watch.fd, watch.events)
         due = time.monotonic() + interval
+        told = False
         while not wait_for_end(process, 0):
             now = time.monotonic()
             if now >= due:
                 yield _stats(entry)
                 due = now + interval
-            # What stands in for a pidfd cannot be polled.
-            yield (epoll.fileno(),), due if is_pidfd(process) else min(due, now + _LOOK)
-            if watch.fd in dict(epoll.poll(0)) and watch.happened():
+            # What stands in for a pidfd cannot be polled; and v1's kernel tells of a kill before it counts it.
+            yield (epoll.fileno(),), min(due, now + _LOOK) if told or not is_pidfd(process) else due
+            told = watch.fd in dict(epoll.poll(0))
+            if watch.fd >= 0 and watch.happened():
                 yield {"type": "oom", "id": entry.id}
         if watch.fd >= 0 and watch.happened():
             yield {"type": "oom", "id": entry.id}
