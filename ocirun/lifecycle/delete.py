@@ -43,7 +43,7 @@ def delete(root: str, id: str, force: bool = False, warn: Callable[[Error], None
             # A create that was killed before it had made anything else: the state file comes first.
             containers.remove(root, id)
             return
-        status = status_of(root, entry)
+        status = status_of(root, entry, fd)
         if status not in (STOPPED, CREATED) and not force:
             raise StateError(f"cannot delete container {id} that is not stopped: {status}")
         destroy(root, entry, warn)

@@ -39,9 +39,6 @@ class Foreground:
 
     def __enter__(self) -> Foreground:
         self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
-        # A SIGCHLD that our caller ignores would make the kernel discard the exit code.
-        if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
-            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         if self.subreaper:
             from ..host.native import lib
 

@@ -43,7 +43,7 @@ def start(root: str, id: str, notify_socket: str = "", warn: Callable[[Error], N
     notifier = None
     try:
         entry = containers.load(root, id)
-        status = status_of(root, entry)
+        status = status_of(root, entry, fd)
         if status == STOPPED:
             raise StateError("cannot start a container that has stopped")
         if status != CREATED:

@@ -11,13 +11,15 @@ from ..store import containers
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
 
-def status_of(root: str, entry: containers.Entry) -> str:
+def status_of(root: str, entry: containers.Entry, lock: int = -1) -> str:
     """The status of the container that the entry describes.
 
     A create that was killed leaves a stopped container, for `delete`.
+
+    :param lock: the caller's own lock of the container, if it has that
     """
     if entry.creating:
-        return CREATING if containers.is_locked(root, entry.id) else STOPPED
+        return CREATING if containers.is_locked(root, entry.id, lock) else STOPPED
     if not is_alive(entry.pid, entry.start):
         return STOPPED
     if members.frozen(entry.cgroup):

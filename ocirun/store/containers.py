@@ -201,8 +201,17 @@ def lock(root: str, id: str, wait: bool = True) -> int:
         posix.close(fd)  # deleted while we waited; there may be a new one of that id
 
 
-def is_locked(root: str, id: str) -> bool:
-    """Whether some command is changing the container."""
+def is_locked(root: str, id: str, own: int = -1) -> bool:
+    """Whether some command is changing the container.
+
+    :param own: our own lock of it, which does not count
+    """
+    if own >= 0:
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # as below
+            return True
+        return False
     try:
         fd = posix.open(directory(root, id), posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:

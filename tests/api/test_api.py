@@ -20,6 +20,7 @@ import pytest
 from harness import Bundle, Workshop
 
 import ocirun
+from ocirun.launch.hooks import run_hook
 
 pytestmark = pytest.mark.ocirun
 
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.ocirun
 def runtime(leftovers: harness.Leftovers, scratch: Path) -> Iterator[ocirun.Runtime]:
     runtime = ocirun.Runtime(root=str(scratch / "root"))
     yield runtime
+    # Counted before anybody reaps them: only the containers' own processes are for the caller to wait for.
+    assert [line for line in harness.zombies() if not line.endswith(" probe")] == []
     for state in runtime.list():
         runtime.get(state.id).delete(force=True)
 
@@ -66,6 +69,38 @@ def test_a_whole_life(runtime: ocirun.Runtime, bundle: Workshop) -> None:
     with pytest.raises(ocirun.ContainerNotFound):
         container.state()
     assert runtime.list() == []
+
+
+def test_no_zombies(runtime: ocirun.Runtime, bundle: Workshop) -> None:
+    """Of what the library starts for itself nobody is left for its caller to reap, whether it succeeds or not."""
+    made, wrong = bundle("pause"), bundle()
+    wrong.process["args"] = ["/nowhere"]
+    wrong.config["hooks"] = made.config["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
+    container = runtime.create(made.id, written(made))
+    assert harness.zombies() == []
+    container.start()
+    process = container.exec(["/probe", "true"])
+    assert [line for line in harness.zombies() if "probe" not in line] == []
+    assert process.wait(10) == 0
+    with pytest.raises(ocirun.OperationError):
+        runtime.create(wrong.id, written(wrong))
+    with pytest.raises(ocirun.OperationError):
+        container.exec(["/nowhere"])
+    assert harness.zombies() == []
+    container.kill(signal.SIGKILL)
+    assert container.wait(10) == 137
+    container.delete()
+    assert harness.zombies() == []
+
+
+def test_hooks_leave_the_callers_sigchld_alone() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(ocirun.HookError, match="exit status 7"):
+            run_hook("/hooks/poststop/0", "poststop", "/bin/sh", ("sh", "-c", "exit 7"), None, -1, "{}")
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_run(runtime: ocirun.Runtime, bundle: Workshop) -> None:

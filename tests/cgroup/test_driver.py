@@ -232,7 +232,8 @@ def processes() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     yield start
     for process in started:
         process.kill()
-        process.wait()
+    for process in started:
+        process.wait(10)  # who is still frozen does not end
 
 
 @pytest.fixture
@@ -297,6 +298,12 @@ def test_cpuset_is_inherited(made: Callable[..., Placement]) -> None:
     assert value(placement, "cpuset", "cpuset.cpus") == whole
     assert value(placement, "cpuset", "cpuset.mems") == Path(mountpoint, "cpuset.mems").read_text().strip()
     assert Path(mountpoint, NAME, "deep", "cpuset.cpus").read_text().strip() == whole
+
+
+@on_v1
+def test_a_cpuset_that_is_there_keeps_its_cpus(made: Callable[..., Placement]) -> None:
+    made(spec(resources=Resources(cpu=Cpu(cpus="0"))))
+    assert value(made(spec()), "cpuset", "cpuset.cpus") == "0"
 
 
 @on_v1
@@ -414,6 +421,31 @@ def test_a_fork_bomb_is_killed(
         assert time.monotonic() < end
         time.sleep(0.01)
     members.remove(placement.directories)
+
+
+def test_a_signal_reaches_who_is_forked_meanwhile(
+    made: Callable[..., Placement], processes: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """A process that is another one all the time: it has to stand still to be told."""
+    placement = made(spec())
+    for _ in range(10):
+        processes(placement, sys.executable, "-c", "import os\nwhile True:\n if os.fork(): os._exit(0)")
+        time.sleep(0.1)
+        assert members.signal_all(placement.directories, signal.SIGTERM)
+        end = time.monotonic() + 2
+        while members.pids(placement.directories):
+            if time.monotonic() > end:
+                members.signal_all(placement.directories, signal.SIGKILL)
+                pytest.fail("it has not been told")
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("state", "expected"), [("THAWED", False), ("FREEZING", True), ("FROZEN", True)])
+def test_freezing_is_not_running(tmp_path: Path, state: str, expected: bool) -> None:
+    """On v1 it can take any time: as long as a task is in the kernel and cannot be stopped there."""
+    (tmp_path / "freezer.state").write_text(f"{state}\n")
+    directory = CgroupDir(controllers=("freezer",), path=str(tmp_path), mountpoint=str(tmp_path))
+    assert members.frozen((directory,)) is expected
 
 
 def test_in_use_and_frozen_ones_are_refused(

@@ -124,6 +124,9 @@ def test_step(runtime: Runtime, bundle: Workshop, host: Network, kind: str, step
     else:
         result.failed(f"test fault at {step}", code=255 if verb == "exec" else 1)
     if verb == "exec":
+        if kind == "fail":
+            init = runtime.state(made)["pid"]
+            harness.eventually(lambda: harness.children() == [init], "its process is killed")
         end_of_exec(runtime, made)
     if kind == "fail" and verb == "create":
         runtime("state", made.id).failed("does not exist")
@@ -147,6 +150,8 @@ def test_run(runtime: Runtime, bundle: Workshop, host: Network, kind: str, step:
         assert result.code == 0 and "test fault" in result.warning
     else:
         assert result.code == (-9 if kind == "kill" else 1)
+        if kind == "fail":  # undone, or stopped and deleted
+            runtime("state", made.id).failed("does not exist")
     runtime("delete", "--force", made.id).ok()
 
 

@@ -150,9 +150,9 @@ def eventually(true: Callable[[], object], what: str, seconds: float = 5.0) -> N
         time.sleep(0.003)
 
 
-def native_build() -> ModuleType:
+def native_build(checkout: Path = REPOSITORY) -> ModuleType:
     """native/build.py."""
-    spec = importlib.util.spec_from_file_location("native_build", REPOSITORY / "native" / "build.py")
+    spec = importlib.util.spec_from_file_location("native_build", checkout / "native" / "build.py")
     assert spec is not None and spec.loader is not None
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
@@ -587,6 +587,21 @@ def children() -> list[int]:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    return _all_children()
+
+
+def zombies() -> list[str]:
+    """Those of our children that have ended and that nobody has waited for, us included: what a library leaves in its
+    caller."""
+    found = []
+    for pid in _all_children():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                found.append(command_line(pid))
+    return found
+
+
+def _all_children() -> list[int]:
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -677,10 +692,10 @@ class Leftovers:
     @staticmethod
     def _end_cgroup(directory: Path) -> None:
         with contextlib.suppress(OSError):
-            for name in ("freezer.state", "cgroup.freeze"):
-                if (directory / name).exists():
-                    (directory / name).write_text("THAWED" if name == "freezer.state" else "0")
             for path in [directory, *(one for one in directory.rglob("*") if one.is_dir())]:
+                for name in ("freezer.state", "cgroup.freeze"):
+                    if (path / name).exists():
+                        (path / name).write_text("THAWED" if name == "freezer.state" else "0")
                 for pid in (path / "cgroup.procs").read_text().split():
                     os.kill(int(pid), signal.SIGKILL)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import harness
 import pytest
 from initdriver import Driver, Outcome, finish
 
@@ -312,6 +313,18 @@ def test_chdir_out_of_the_root(init: Driver, container: Container, required: int
     init.in_child = lambda: os.dup2(os.open("/etc", os.O_RDONLY), 3) and None
     got = init.run(*container(proc=True), ops.chdir("init", "", path="/proc/self/fd/3", required=required))
     assert "outside of container mount namespace root -- possible container breakout detected" in got.text
+
+
+def test_a_working_directory_that_leaves_the_root(init: Driver, scratch: Path) -> None:
+    """After it has been entered: the kernel says then that it cannot be reached."""
+    place = scratch / "place"
+    place.mkdir()
+    harness.mount("tmpfs", str(place), "tmpfs")
+    init.before["mounts"] = lambda pid: harness.unmount(str(place))
+    go = ops.chdir("init", "", path=str(place), required=1)
+    got = init.run(ops.use_root("init", ""), go, ops.mounts_ready("init", ""), go)
+    assert got.messages == ["mounts"]
+    assert "possible container breakout detected" in got.text
 
 
 @pytest.mark.parametrize("number", range(3, 16))

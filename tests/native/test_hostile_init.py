@@ -23,7 +23,7 @@ from ocirun.errors import HostError
 from ocirun.launch import console, run
 
 DRIVER = Path(harness.__file__).with_name("hostile.py")
-SCRIPTS = int(os.environ.get("OCIRUN_TEST_SCRIPTS", "3000"))
+SCRIPTS = int(os.environ.get("OCIRUN_TEST_SCRIPTS", "10000"))
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,17 @@ def test_not_mapped(init: Driver) -> None:
     assert outcome.failure == (1, 22, "setresgid")
 
 
+def test_not_dumpable_from_the_first_moment(
+    init: Driver, probe: Path, as_user: Callable[[], None]
+) -> None:
+    """Also where nothing is mapped, so that nobody has to look."""
+    owners = []
+    init.in_child = as_user
+    init.before = {name: lambda pid: owners.append(os.stat(f"/proc/{pid}/environ").st_uid) for name in ("pid", "ready")}
+    assert init.run(clone(), *finish(str(probe), "true")).status == 0
+    assert owners == [0, 0]
+
+
 def test_not_dumpable(init: Driver, probe: Path, as_user: Callable[[], None]) -> None:
     """/proc/PID belongs to root, and not to the user that the process is, except while the maps are written, until the
     runtime has seen PID 1, and (tests/run/test_users.py) from the last capability on."""

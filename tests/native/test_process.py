@@ -122,6 +122,8 @@ def test_inherited_capabilities_are_dropped(init: Driver, report: Callable[..., 
     """CVE-2022-29162: nothing inheritable or ambient but what is asked for."""
     got = masks(report(capabilities(CHOWN | KILL, CHOWN | KILL, KILL, KILL), capabilities(CHOWN, CHOWN, 0, 0)))
     assert got["inheritable"] == got["ambient"] == 0
+    got = masks(report(capabilities(CHOWN, KILL | CHOWN, KILL, KILL), capabilities(CHOWN, KILL | CHOWN, KILL, 0)))
+    assert (got["inheritable"], got["ambient"]) == (KILL, 0)
 
 
 def test_ambient_follows_the_kernel(report: Callable[..., Any]) -> None:

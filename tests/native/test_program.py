@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import posix
 import signal
@@ -48,6 +49,24 @@ def test_each_way_alone(way: object, source: int, tmp_path: Path, monkeypatch: p
             assert os.fstat(fd).st_nlink == 0
             assert list(tmp_path.iterdir()) == []
     finally:
+        os.close(fd)
+
+
+def test_seals_of_an_older_kernel(source: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 6.3 there is no F_SEAL_EXEC, which comes with the others."""
+    monkeypatch.setattr(program, "_F_SEAL_EXEC", 1 << 20)
+    fd = program.sealed_copy(source, str(tmp_path))
+    again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+    try:
+        with pytest.raises(PermissionError):
+            os.pwrite(again, b"x", 0)
+        for size in (0, 1 << 24):
+            with pytest.raises(PermissionError):
+                os.ftruncate(again, size)
+        with pytest.raises(PermissionError):
+            fcntl.fcntl(again, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    finally:
+        os.close(again)
         os.close(fd)
 
 

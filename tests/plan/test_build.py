@@ -114,6 +114,9 @@ def test_many_sources_are_put_away_until_they_are_used() -> None:
     assert not named(few, "put_away") and not named(few, "fetch")
     assert sum(operation.fields()["count"] for operation in named(many, "put_away")) == 40
     assert [operation.fields()["last"] for operation in named(many, "fetch")] == [0, 0, 1]
+    for count in (17, 32, 33, 48):  # whole groups too have a last one
+        fetched = named(plan_of(replace(spec, mounts=tuple((binds * 2)[:count])), V1), "fetch")
+        assert [operation.fields()["last"] for operation in fetched] == [0] * ((count - 1) // 16) + [1]
     held: set[int] = set()
     waiting: list[list[int]] = []
     for operation in many.operations:
@@ -520,6 +523,20 @@ def test_devices_for_a_user_namespace_are_made_outside() -> None:
     for plan in (plan_of(joined), plan_of(replace(spec, mounts=()), ORDINARY)):
         assert not named(plan, "make_node")
         assert [warning.pointer for warning in plan.warnings] == ["/linux/devices/0"]
+
+
+def test_stdio_of_a_user_at_the_edge_of_a_mapping() -> None:
+    """Given to the user's id outside, if it has one."""
+    spec = spec_of("user")
+    mapping = spec.linux.uid_mappings[0]
+    for within in (-1, 0, mapping.size - 1, mapping.size):
+        uid = mapping.container_id + within
+        if uid < 0:
+            continue
+        user = replace(spec.process.user, uid=uid)
+        plan = plan_of(replace(spec, process=replace(spec.process, user=user, terminal=False)))
+        outside = [op.fields()["uid"] for op in named(plan, "own_stdio") if op.who == "outer"]
+        assert outside == ([mapping.host_id + within] if 0 <= within < mapping.size else [])
 
 
 def test_idmapped_mounts_share_namespaces() -> None:

@@ -89,3 +89,15 @@ def test_frozen(runtime: Runtime, bundle: Workshop, verb: str, shared: bool) -> 
     assert reap(pid) == 137
     eventually(lambda: not harness.children(), "all are dead")
     assert not any((root / made.id).exists() for root in cgroup_roots().values())
+
+
+@pytest.mark.skipif(V2, reason="needs cgroup v1")
+@pytest.mark.ocirun
+def test_frozen_outside_of_the_devices_cgroup(runtime: Runtime, bundle: Workshop) -> None:
+    """Who has left the cgroup that tells who belongs to the container, and is frozen by another one."""
+    made = bundle("pause")
+    pid = runtime.started(made)
+    (cgroup_roots()["devices"] / "cgroup.procs").write_text(str(pid))
+    runtime("pause", made.id).ok()
+    runtime.delete(made, "--force").ok()
+    assert reap(pid) == 137

@@ -168,6 +168,17 @@ def test_a_damaged_state_file(runtime: Runtime, bundle: Workshop, name: str) -> 
     assert runtime.end(other, pids[1]) == 137
 
 
+def test_half_an_entry(runtime: Runtime, bundle: Workshop) -> None:
+    """Its writer was killed, or the disk is full: it counts as if it were not there."""
+    made = bundle("pause")
+    pid = runtime.started(made)
+    with state_of(runtime, made).open("ab") as file:
+        file.write(b"pid=1")
+    state = runtime.state(made)
+    assert (state["pid"], state["status"]) == (pid, "running")
+    assert runtime.end(made, pid) == 137
+
+
 def test_damage_kills_nobody_else(runtime: Runtime, bundle: Workshop) -> None:
     """A state file that is cut says neither less nor more than its whole entries."""
     made, other = bundle("pause"), bundle("pause")

@@ -11,6 +11,7 @@ from typing import Any
 import harness
 import pytest
 from harness import Runtime, Workshop, mounts
+from hooks_of_tests import shell
 
 MS_SHARED, MS_SLAVE = 1 << 20, 1 << 19
 MS_BIND = 4096
@@ -373,6 +374,21 @@ def test_no_pivot(runtime: Runtime, bundle: Workshop) -> None:
     assert sorted(report["paths"]["/"]["list"]) == ["bin", "dev", "etc", "probe", "proc", "sys", "tmp"]
     assert report["paths"]["/.."]["stat"]["ino"] == report["paths"]["/"]["stat"]["ino"]
     assert report["cwd"] == "/"
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-pivot"]])
+def test_no_procfs_without_the_masks(runtime: Runtime, bundle: Workshop, flags: list[str]) -> None:
+    """Who makes a user namespace inside may mount a procfs there only if a whole one is there already
+    (mount_too_revealing()): as the host's would be, out of sight, where there is no pivot_root."""
+    made = bundle()
+    shell(made)
+    made.process["user"] = {"uid": 1000, "gid": 1000}
+    box = "/bin/busybox"
+    made.process["args"] = [box, "unshare", "-Urmpf", box, "mount", "-t", "proc", "proc", "/tmp"]
+    runtime.run(made, *flags).ok()
+    made.linux["maskedPaths"] = ["/proc/meminfo"]
+    result = runtime.run(made, *flags)
+    assert result.code and "permission denied" in result.err.lower()
 
 
 @pytest.mark.ocirun  # runc leaves the rootfs bound on the host

@@ -7,8 +7,11 @@ import resource
 from pathlib import Path
 from typing import Any
 
+import harness
 import pytest
 from harness import CAPABILITIES, Runtime, Workshop, capability_mask
+
+MS_RDONLY, MS_REMOUNT = 1, 32
 
 SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
@@ -355,6 +358,23 @@ def test_stdio_belongs_to_the_user_of_a_user_namespace(
         assert report["writes"] == {"/dev/stdout": "", "/dev/stderr": "", "/proc/self/fd/2": ""}
     assert os.stat("/dev/null").st_uid == 0
     runtime.end(other, pid)
+
+
+def test_stdio_of_a_read_only_file_system(runtime: Runtime, bundle: Workshop, scratch: Path) -> None:
+    """It stays whose it is."""
+    made = bundle("report")
+    made.process["user"] = {"uid": 1000, "gid": 1000}
+    place = scratch / "read-only"
+    place.mkdir()
+    harness.mount("tmpfs", str(place), "tmpfs")
+    try:
+        (place / "input").touch()
+        harness.mount("tmpfs", str(place), None, MS_REMOUNT | MS_RDONLY)
+        with (place / "input").open() as file:
+            report = runtime.run(made, stdin=file.fileno()).json
+        assert report["fds"]["0"]["stat"]["uid"] == 0
+    finally:
+        harness.unmount(str(place))
 
 
 def test_standard_streams_reach_the_container(runtime: Runtime, bundle: Workshop) -> None:
