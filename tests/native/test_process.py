@@ -207,7 +207,7 @@ def test_keyring(init: Driver, report: Callable[..., Any], in_user_namespace: bo
 def test_stdio_belongs_to_the_user(init: Driver, report: Callable[..., Any], as_user: Callable[[], None]) -> None:
     fds = report(ops.own_stdio("init", "", uid=1234))["fds"]
     assert fds["1"]["stat"]["uid"] == 1234 and fds["2"]["stat"]["uid"] == 1234
-    assert fds["0"]["target"] == "/dev/null" and os.stat("/dev/null").st_uid == 0
+    assert fds["0"]["target"].endswith("/null") and os.stat("/dev/null").st_uid == 0
 
 
 def test_stdio_that_cannot_be_given_away(init: Driver, report: Callable[..., Any], as_user: Callable[[], None]) -> None:

@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Where everything is inside: virtual environments do not move.
 INSIDE = Path("/srv/tests")
 
-SOURCES = ["native", "ocirun", "tests", "pyproject.toml", "setup.py", "README.md", "LICENSE"]
+SOURCES = ["native", "ocirun", "conformance", "tests", "pyproject.toml", "setup.py", "README.md", "LICENSE"]
 PRODUCTS = shutil.ignore_patterns(
     "__pycache__", "*.so", "*.o", "ocirun-init", "linked", "_sys.c", "_seccomp.c", ".*cache"
 )
