@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 from harness import REPOSITORY
-from mutants import Mutant, mutants
+from mutation import Mutant, mutants
 
 MUTANTS = mutants()
 ROOMS = ("ocirun/plan", "ocirun/lifecycle", "ocirun/launch", "ocirun/cgroup", "ocirun/store", "native/init")

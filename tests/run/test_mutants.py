@@ -1,11 +1,11 @@
 """Some of the mistakes of tests/mutants.toml are made, and noticed. All of them:
 
-    python tests/drivers/mutants.py
+    python tests/drivers/mutation.py
 """
 
 from __future__ import annotations
 
-import mutants
+import mutation
 import pytest
 
 pytestmark = pytest.mark.ocirun
@@ -20,7 +20,7 @@ SAMPLE = (
 
 
 def test_some_of_them() -> None:
-    wanted = [one for one in mutants.mutants() if one.why in SAMPLE]
+    wanted = [one for one in mutation.mutants() if one.why in SAMPLE]
     assert len(wanted) == len(SAMPLE)
-    for verdict in mutants.verdicts(wanted):
-        assert mutants.is_expected(verdict), f"{verdict.mutant.why}: {verdict.kind}: {verdict.words}"
+    for verdict in mutation.verdicts(wanted):
+        assert mutation.is_expected(verdict), f"{verdict.mutant.why}: {verdict.kind}: {verdict.words}"

@@ -1,6 +1,6 @@
 """Makes the mistakes of tests/mutants.toml, one at a time, each in a copy of the package: do the tests notice?
 
-    python tests/drivers/mutants.py [WORD...]       all, or those in whose file or reason one of the words is
+    python tests/drivers/mutation.py [WORD...]       all, or those in whose file or reason one of the words is
 
 As root. Every mistake is a line of the table: what caught it, or that nothing did. Exit code 1 if one survives that is
 not said to, or is caught that is said to survive, or if a test that caught one fails without any mistake too.
