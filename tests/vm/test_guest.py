@@ -22,12 +22,12 @@ from relay import Relay
 
 pytestmark = [
     pytest.mark.vm,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(2700),
     pytest.mark.skipif(os.geteuid() != 0, reason="the image is made by root"),
 ]
 
 # Seconds from power on to power off.
-LIMIT = int(os.environ.get("OCIRUN_TEST_VM_LIMIT", "720"))
+LIMIT = int(os.environ.get("OCIRUN_TEST_VM_LIMIT", "1800"))
 
 # What depends on cgroup v2, on systemd, on the kernel, on all capabilities or on the version of Python, in half
 # of the time where nothing else runs: an emulated processor is ten to twenty times slower than a real one.
