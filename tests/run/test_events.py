@@ -60,8 +60,10 @@ def test_stats_have_the_form_of_runcs(runtime: Runtime, bundle: Workshop, scratc
         for key in ("cpu", "memory", "blkio"):
             shapes[0][key].pop(part, None)
             shapes[1][key].pop(part, None)
-    if not V1:  # memory.peak and the failures are newer than runc 1.1
+    if not V1:
         for each in shapes:
+            # On v2 runc 1.1 tells nothing of these two, and nothing of memory.peak.
+            del each["cpuset"], each["hugetlb"]
             for key in ("usage", "swap"):
                 each["memory"].get(key, {}).pop("max", None)
     assert shapes[0] == shapes[1]
@@ -125,8 +127,9 @@ def test_from_python(runtime: Runtime, bundle: Workshop) -> None:
     assert set(container.stats()) == {
         "blkio", "cpu", "cpuset", "hugetlb", "intel_rdt", "memory", "network_interfaces", "pids",
     }  # fmt: skip
-    for event in container.events(interval=0.01):
-        assert event["type"] == "stats"
-        container.kill(9)
+    events = container.events(interval=0.01)
+    assert next(events)["type"] == "stats"
+    container.kill(9)
+    assert {event["type"] for event in events} <= {"stats"}
     reap(pid)
     runtime.delete(made).ok()

@@ -179,8 +179,8 @@ def test_process_file_that_is_wrong(runtime: Runtime, running: Bundle, scratch: 
         whole = {"process": {"args": ["/probe"], "cwd": "/"}}
         (scratch / "config.json").write_text(json.dumps(whole))
         runtime("exec", "--process", str(scratch / "config.json"), running.id).failed("2 errors", "/cwd", code=255)
-        refused = process_file(scratch, apparmorProfile="strict")
-        runtime("exec", *refused, running.id).failed("process: /apparmorProfile: ", code=255)
+        refused = process_file(scratch, selinuxLabel="system_u:system_r:container_t:s0")
+        runtime("exec", *refused, running.id).failed("process: /selinuxLabel: ", code=255)
     runtime("exec", *process_file(scratch, cwd="relative"), running.id).failed("cwd", code=255)
 
 
