@@ -66,6 +66,9 @@ def test_stats_have_the_form_of_runcs(runtime: Runtime, bundle: Workshop, scratc
             del each["cpuset"], each["hugetlb"]
             for key in ("usage", "swap"):
                 each["memory"].get(key, {}).pop("max", None)
+    if not all(each["blkio"] for each in shapes):  # one of them has read nothing from a disk
+        for each in shapes:
+            del each["blkio"]
     assert shapes[0] == shapes[1]
 
 
