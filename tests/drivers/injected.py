@@ -1,6 +1,6 @@
 """Fails each system call of the runtime once (strace's injection): an error in words, nothing left, no false success.
 
-    python tests/drivers/injected.py [VERB...]          each call with one of the errors, in turn: some ten minutes
+    python tests/drivers/injected.py [VERB...]          each call with one of the errors, in turn: two minutes
     python tests/drivers/injected.py --all [VERB...]    each call with each of them
 
 Prints what was wrong, and the totals in the end. Python's own start is left out. tests/run/test_injected.py takes some
