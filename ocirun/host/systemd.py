@@ -53,7 +53,8 @@ class Manager:
         self._parser = low_level.Parser()
         self._serial = 0
         self._removed: dict[str, str] = {}  # jobs that are over, and their results
-        self._socket, bus = _connect(user, self.whose)
+        self._socket, bus, begun = _connect(user, self.whose)
+        self._parser.add_data(begun)
         try:
             if bus:
                 self._call("Hello", *_BUS)
@@ -156,8 +157,8 @@ class Manager:
         return fields, kind, body
 
 
-def _connect(user: bool, whose: str) -> tuple[_socket.socket, bool]:
-    """A socket that is ready for messages, and whether there is a bus between us and systemd.
+def _connect(user: bool, whose: str) -> tuple[_socket.socket, bool, bytes]:
+    """A socket that is ready for messages, whether there is a bus between us and systemd, and what was already heard.
 
     :raises HostError: there is none
     """
@@ -169,8 +170,7 @@ def _connect(user: bool, whose: str) -> tuple[_socket.socket, bool]:
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, _TIMEVAL.pack(int(SECONDS), 0))
             sock.connect(address)
             sock.settimeout(SECONDS)
-            _authenticate(sock)
-            return sock, bus
+            return sock, bus, _authenticate(sock)
         except OSError as error:
             sock.close()
             shown = address.replace("\0", "@")
@@ -204,12 +204,13 @@ def _environment(name: str) -> str:
     return posix.environ.get(name.encode(), b"").decode("utf-8", "surrogateescape")
 
 
-def _authenticate(sock: _socket.socket) -> None:
+def _authenticate(sock: _socket.socket) -> bytes:
     """D-Bus specification, "Authentication Protocol": EXTERNAL, as whom the kernel says that we are.
 
     All in one write, as libsystemd does it. What comes together with BEGIN stays with systemd until more comes, and a
-    message must not.
+    message must not. The other way they do: systemd's own socket tells everybody of its units at once.
 
+    :return: what has come after the answer: the beginning of messages
     :raises OSError: refused
     """
     sock.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")
@@ -221,6 +222,7 @@ def _authenticate(sock: _socket.socket) -> None:
         said += data
         if not (b"DATA\r\nOK ".startswith(said) or said.startswith(b"DATA\r\nOK ")):
             raise OSError(f"the bus refuses us: {' '.join(said.decode('ascii', 'replace').split())}")
+    return said.split(b"\r\n", 2)[-1] if said.count(b"\r\n") > 1 else b""
 
 
 def _reason(error: OSError) -> str:

@@ -267,6 +267,13 @@ def test_a_systemd_that_fails(
         perform()
 
 
+def test_signals_right_after_the_authentication(fake: FakeSystemd) -> None:
+    """systemd's own socket tells everybody of its units, from the first moment on."""
+    fake.hurries = True
+    systemd.tell(UNIT, [("TasksMax", "t", 3, 0)])
+    assert fake.bodies("SetUnitProperties") == [("test-box.scope", True, [("TasksMax", ("t", 3))])]
+
+
 def test_a_bus_that_refuses_us(fake: FakeSystemd) -> None:
     fake.rejects = True
     with pytest.raises(OperationError, match="the bus refuses us: REJECTED EXTERNAL"):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ class FakeSystemd:
         self.answers: dict[str, list[object]] = {}
         self.result = "done"
         self.rejects = False
+        self.hurries = False  # a signal comes together with the end of the authentication
         self.made: dict[str, list[Path]] = {}
         self._jobs = 0
         self._listener = socket.socket(socket.AF_UNIX)
@@ -100,8 +102,15 @@ class FakeSystemd:
             if self.rejects:
                 connection.sendall(b"REJECTED EXTERNAL\r\n")
                 return
-            for line in data.split(b"\r\n")[:-1]:
-                connection.sendall(answers.get(line, b"ERROR\r\n"))
+            said = b"".join(answers.get(line, b"ERROR\r\n") for line in data.split(b"\r\n")[:-1])
+            if not self.hurries:
+                connection.sendall(said)
+                continue
+            signal = new_signal(MANAGER, "UnitNew", "so", ("other\r\n.scope", "/org/freedesktop/systemd1/unit/other"))
+            raw = signal.serialise(serial=900)
+            connection.sendall(said + raw[:100])
+            time.sleep(0.05)
+            connection.sendall(raw[100:])
 
     def _answers(self, message: Message) -> list[object]:
         member = message.header.fields[HeaderFields.member]

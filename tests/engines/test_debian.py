@@ -139,7 +139,7 @@ def session(shell: Terminal) -> None:
     shell.expect("Running +sleep 1000")
     shell.expect("\nnow\n")
     shell.press("\x1a", "Stopped +sleep 2000")
-    shell.type("fg\n")
+    shell.type("fg %2\n")
     shell.expect("\nsleep 2000\n")
     shell.press("\x03", "@ ")
     shell.type("kill %1; wait; echo done\n")
