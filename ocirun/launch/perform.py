@@ -8,28 +8,27 @@ from ..host.files import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ..plan.draft import Plan
     from ..plan.ops import Operation
 
 
-def perform(pid: int, operations: Sequence[Operation], plan: Plan) -> None:
-    """Perform operations of one moment, in order.
+def perform(pid: int, operation: Operation, plan: Plan) -> None:
+    """Perform an operation.
 
-    :param plan: the one that they belong to
-    :raises OperationError: one failed
+    :param plan: the one that it belongs to
+    :raises OperationError: it failed
     """
-    for operation in operations:
-        steps.begin(operation)
-        _, _, name, values = operation
-        try:
-            _PERFORMERS[name](pid, *values)
-        except OSError as error:
-            from .why import operation_error
+    steps.begin(operation)
+    _, _, name, values = operation
+    try:
+        _PERFORMERS[name](pid, *values)
+    except OSError as error:
+        from .why import operation_error
 
-            number = error.errno or 0
-            raise operation_error(operation, number, error.strerror or reason_of(number), plan) from None
+        number = error.errno or 0
+        raise operation_error(operation, number, error.strerror or reason_of(number), plan) from None
 
 
 def _scheduler(

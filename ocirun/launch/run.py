@@ -18,6 +18,7 @@ from .child import Child, spawned
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
     from ..plan.cgroup import CgroupDir
     from ..plan.draft import Plan
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 _ASKING = ("map_ids", "mounts_ready", "listener")
 _HANGING_UP = 1000  # milliseconds from the end of file to the end of the process that has caused it
 ENVIRONMENT: dict[bytes, bytes] = {}  # of the init; a test build of it takes orders from there
+
+
+def waited(work: Iterator[tuple[int, ...]]) -> Any:
+    """Do work that yields where it is going to wait (as Launch.running()), and let it wait itself. What it returns."""
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        return end.value
 
 
 def init_program() -> str:
@@ -233,7 +243,7 @@ class Launch:
 
             steps.reach(f"{self.verb}.perform-{moment}")
             for operation in operations:
-                perform(self.pid, (operation,), self.plan)
+                perform(self.pid, operation, self.plan)
                 if operation.name == "resctrl_group" and operation.values[1] == MADE:
                     self.groups.insert(0, operation.values[0])
 
@@ -358,7 +368,7 @@ def write_id_maps(pid: int, operations: list[Operation], plan: Plan) -> None:
         elif name == "same_ids":
             from .perform import perform
 
-            perform(pid, (operation,), plan)
+            perform(pid, operation, plan)
 
 
 def _write(path: str, data: bytes, operation: Operation, plan: Plan) -> None:

@@ -11,7 +11,7 @@ from ..errors import ConfigError, Error, HostError, UsageError, reason_of, worde
 from ..host import facts
 from ..host.files import give, write_file
 from ..host.procfs import is_pidfd, open_process, process_stat
-from ..launch.run import Launch
+from ..launch.run import Launch, waited
 from ..plan.build import build
 from ..plan.draft import Options
 from ..plan.path import clean
@@ -70,12 +70,7 @@ def create(
     console_socket: int = -1,
 ) -> int:
     """creating(), and wait meanwhile."""
-    work = creating(root, id, bundle, request, warn, console_socket)
-    try:
-        while True:
-            next(work)
-    except StopIteration as end:
-        return int(end.value)
+    return int(waited(creating(root, id, bundle, request, warn, console_socket)))
 
 
 @worded_work

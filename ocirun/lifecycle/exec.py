@@ -8,7 +8,7 @@ from .. import steps
 from ..errors import ConfigError, HostError, Problem, StateError, UsageError, reason_of, worded, worded_work
 from ..host import facts
 from ..host.procfs import NAMESPACE_FILES, is_alive, open_process
-from ..launch.run import Launch
+from ..launch.run import Launch, waited
 from ..plan.draft import Options
 from ..plan.execute import build_exec
 from ..plan.path import clean
@@ -142,12 +142,7 @@ class Execution:
     @worded
     def begin(self, console_socket: int = -1, before_exec: Callable[[], None] | None = None) -> int:
         """beginning(), and wait meanwhile."""
-        work = self.beginning(console_socket, before_exec)
-        try:
-            while True:
-                next(work)
-        except StopIteration as end:
-            return int(end.value)
+        return int(waited(self.beginning(console_socket, before_exec)))
 
     @worded_work
     def beginning(

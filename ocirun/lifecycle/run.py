@@ -6,6 +6,7 @@ import posix
 
 from .. import steps
 from ..errors import ConfigError, ContainerNotFound, Error, HostError, Problem, worded, worded_work
+from ..launch.run import waited
 from ..store import containers
 from . import foreground
 from .create import PLAIN, Creation, Request, announce, check_terminal, connected, shares_pids
@@ -96,13 +97,8 @@ def start(
     creation: Creation, console_socket: int = -1, before_exec: Callable[[], None] | None = None
 ) -> Notifier | None:
     """starting(), and wait meanwhile."""
-    work = starting(creation, console_socket, before_exec)
-    try:
-        while True:
-            next(work)
-    except StopIteration as end:
-        notifier: Notifier | None = end.value
-        return notifier
+    notifier: Notifier | None = waited(starting(creation, console_socket, before_exec))
+    return notifier
 
 
 @worded_work
