@@ -9,6 +9,7 @@ before and after; the others systemd leaves alone.
 from __future__ import annotations
 
 from ..errors import ConfigError, Problem
+from ..spec.pointer import child
 from . import variant
 from .devices import ANY, net
 
@@ -66,7 +67,7 @@ def of_annotations(annotations: dict[str, str]) -> list[Property]:
         try:
             properties.append(_annotated(key[len(_PREFIX) :], text))
         except ValueError as error:
-            pointer = f"/annotations/{key.replace('~', '~0').replace('/', '~1')}"
+            pointer = child("/annotations", key)
             problems.append(Problem(pointer=pointer, expected=str(error), found=text[:60]))
     if problems:
         raise ConfigError("config.json", tuple(problems))

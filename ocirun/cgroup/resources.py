@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ..errors import OperationError
 from ..plan.parent import ABSENT_OK, ALTERNATIVE, REQUIRED
+from ..spec.pointer import child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def v2(resources: Resources) -> list[Setting]:
     settings += _hugetlb(resources, "max")
     settings += _rdma(resources)
     for file, value in resources.unified.items():
-        pointer = f"{_ROOT}/unified/{file.replace('~', '~0').replace('/', '~1')}"
+        pointer = child(f"{_ROOT}/unified", file)
         what = f"set unified resource {file!r}"
         if "/" in file or file in ("", ".", ".."):
             raise OperationError(what, pointer, 0, "must be a file name (no slashes)")
@@ -300,7 +301,7 @@ def _rdma(resources: Resources) -> list[Setting]:
             words.append(f"hca_handle={limit.hca_handles}")
         if limit.hca_objects is not None:
             words.append(f"hca_object={limit.hca_objects}")
-        pointer = f"{_ROOT}/rdma/{device.replace('~', '~0').replace('/', '~1')}"
+        pointer = child(f"{_ROOT}/rdma", device)
         settings.append((pointer, "rdma.max", " ".join(words), REQUIRED))
     return settings
 

@@ -10,6 +10,7 @@ from ..errors import ConfigError, Problem, UsageError
 from ..record import Record
 from . import model
 from .json import parse
+from .pointer import tokens
 from .read import in_order, read_bytes, read_tree
 from .readers import pointer_to
 
@@ -291,11 +292,9 @@ def _no_json(expected: str, found: str, place: Place) -> ConfigError:
 
 
 def _steps(pointer: str) -> list[str]:
-    if not pointer:
-        return []
-    if pointer[0] != "/":
+    if pointer and pointer[0] != "/":
         raise UsageError(f"expected a JSON pointer such as /process/args, found {pointer!r}")
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")]
+    return tokens(pointer)
 
 
 def _below(at: Any, step: str) -> Any:

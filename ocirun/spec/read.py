@@ -15,6 +15,7 @@ from _stat import S_ISDIR, S_ISREG
 from ..errors import ConfigError, Error, Problem, reason_of
 from . import model
 from .json import check_size, parse
+from .pointer import tokens
 from .readers import (
     array,
     boolean,
@@ -162,19 +163,18 @@ def in_order(tree: Any, problems: list[Problem]) -> tuple[Problem, ...]:
     orders: dict[int, dict[str, int]] = {}  # of the keys of each object
 
     def position(problem: Problem) -> list[int]:
-        at, steps = tree, []
-        for token in problem.pointer.split("/")[1:]:
-            key = token.replace("~1", "/").replace("~0", "~")
+        at, found = tree, []
+        for key in tokens(problem.pointer):
             if type(at) is dict:
                 order = orders.get(id(at))
                 if order is None:
                     order = orders[id(at)] = {name: number for number, name in enumerate(at)}
-                steps.append(order.get(key, len(order)))
+                found.append(order.get(key, len(order)))
                 at = at.get(key)
             else:
-                steps.append(int(key) if key.isdecimal() else 0)
-                at = at[steps[-1]] if type(at) is list and steps[-1] < len(at) else None
-        return steps
+                found.append(int(key) if key.isdecimal() else 0)
+                at = at[found[-1]] if type(at) is list and found[-1] < len(at) else None
+        return found
 
     return tuple(sorted(problems, key=position))
 
