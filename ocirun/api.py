@@ -267,7 +267,7 @@ class Container:
 
         from .cgroup import deaths
         from .process.capture import Capture
-        from .process.result import Result, Usage, why
+        from .process.result import Usage, result_of
         from .store import containers
 
         begun = time.monotonic()
@@ -290,22 +290,12 @@ class Container:
             capture.streams.passed()
             capture.streams.close()
         spent = process.spent
-        result = Result(
-            args=words,
-            exit_code=process.code if process.signal is None else None,
-            signal=process.signal,
-            reason=why(process.signal, process.code, cut, 0, 0),
-            stdout=capture.output(1),
-            stderr=capture.output(2),
-            usage=Usage(
-                wall=time.monotonic() - begun,
-                cpu=spent.user + spent.system if spent else None,
-                memory=spent.memory if spent else None,
-            ),
-            oom_kills=toll.oom_kills,
-            forks_refused=toll.forks_refused,
-            limits=(*toll.memory_limits, *toll.pids_limits),
+        usage = Usage(
+            wall=time.monotonic() - begun,
+            cpu=spent.user + spent.system if spent else None,
+            memory=spent.memory if spent else None,
         )
+        result = result_of(words, process, capture, cut, toll, usage, alone=False)
         return result.check() if check else result
 
     run = blocking(running)
@@ -584,17 +574,27 @@ def _given(bundle: str | PathLike[str] | Spec, terminal: bool) -> str | Configur
         return bundle
     if hasattr(bundle, "__fspath__"):
         return _path(bundle)
-    from .lifecycle.create import Configuration
     from .spec.document import Spec
 
     if not isinstance(bundle, Spec):
         raise UsageError(f"expected the path of a bundle or a Spec, found {bundle!r}")
     if terminal:
         bundle = bundle.replace(terminal=True)
-    spec = bundle.model
-    if spec.root.path[:1] != "/":
-        raise UsageError(f"root.path: expected an absolute path where there is no bundle, found {spec.root.path!r}")
-    return Configuration(spec=spec, config=bundle.to_json(None).encode("utf-8", "surrogateescape"))
+    given = configuration(bundle)
+    path = given.spec.root.path
+    if path[:1] != "/":
+        raise UsageError(f"root.path: expected an absolute path where there is no bundle, found {path!r}")
+    return given
+
+
+def configuration(spec: Spec) -> Configuration:
+    """A Spec as create takes it.
+
+    :raises ConfigError: it is invalid
+    """
+    from .lifecycle.create import Configuration
+
+    return Configuration(spec=spec.model, config=spec.to_json(None).encode("utf-8", "surrogateescape"))
 
 
 def strings(args: Iterable[str | PathLike[str]]) -> tuple[str, ...]:

@@ -9,6 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..cgroup.deaths import Toll
+    from .capture import Capture
+    from .process import Process
+
 
 class Usage(Record):
     """What a program used. None for what nobody has counted."""
@@ -92,6 +96,39 @@ class RunError(Error):
 
     def __str__(self) -> str:
         return str(self.result)
+
+
+def result_of(
+    args: tuple[str, ...],
+    process: Process,
+    capture: Capture,
+    cut: str,
+    toll: Toll,
+    usage: Usage,
+    *,
+    alone: bool,
+    without: tuple[str, ...] = (),
+) -> Result:
+    """The result of a process that has ended.
+
+    :param cut: what it was killed for by us, "" if it was not
+    :param toll: what has happened to its container meanwhile
+    :param alone: the container is there for it, so that what has happened is a reason
+    """
+    oom_kills, forks_refused = (toll.oom_kills, toll.forks_refused) if alone else (0, 0)
+    return Result(
+        args=args,
+        exit_code=process.code if process.signal is None else None,
+        signal=process.signal,
+        reason=why(process.signal, process.code, cut, oom_kills, forks_refused),
+        stdout=capture.output(1),
+        stderr=capture.output(2),
+        usage=usage,
+        oom_kills=toll.oom_kills,
+        forks_refused=toll.forks_refused,
+        limits=(*toll.memory_limits, *toll.pids_limits),
+        without=without,
+    )
 
 
 def why(signal: int | None, exit_code: int | None, cut: str, oom_kills: int, forks_refused: int) -> str:

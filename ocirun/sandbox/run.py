@@ -5,13 +5,13 @@ from __future__ import annotations
 import posix
 import time
 
-from ..api import default_root, strings
+from ..api import configuration, default_root, strings
 from ..cgroup import deaths
 from ..cgroup.usage import used
 from ..errors import HostError, OperationError, StateError, UsageError
 from ..process.capture import Capture
 from ..process.process import Process
-from ..process.result import Result, Usage, why
+from ..process.result import Result, Usage, result_of
 from ..process.size import in_bytes
 from ..process.streams import DEVNULL, PIPE
 from ..process.wait import blocking, deadline, readable
@@ -159,11 +159,10 @@ class _Program:
 
         :raises ConfigError: the configuration is invalid
         """
-        from ..lifecycle.create import Configuration, Creation, Request
+        from ..lifecycle.create import Creation, Request
 
         self._root, self._id = root, id
-        configuration = Configuration(spec=spec.model, config=spec.to_json(None).encode("utf-8", "surrogateescape"))
-        self._creation = Creation(root, id, configuration, Request(stdio=stdio))
+        self._creation = Creation(root, id, configuration(spec), Request(stdio=stdio))
 
     def start(self, until: float | None) -> Waiting[None]:
         """Create the container, and let the program run.
@@ -196,19 +195,8 @@ class _Program:
         if process.spent:
             cpu = process.spent.user + process.spent.system if cpu is None else cpu
             memory = process.spent.memory if memory is None else memory
-        return Result(
-            args=words,
-            exit_code=process.code if process.signal is None else None,
-            signal=process.signal,
-            reason=why(process.signal, process.code, cut, toll.oom_kills, toll.forks_refused),
-            stdout=capture.output(1),
-            stderr=capture.output(2),
-            usage=Usage(wall=wall, cpu=cpu, memory=memory),
-            oom_kills=toll.oom_kills,
-            forks_refused=toll.forks_refused,
-            limits=(*toll.memory_limits, *toll.pids_limits),
-            without=left_out,
-        )
+        usage = Usage(wall=wall, cpu=cpu, memory=memory)
+        return result_of(words, process, capture, cut, toll, usage, alone=True, without=left_out)
 
     def _delete(self) -> None:
         from ..lifecycle.delete import delete
