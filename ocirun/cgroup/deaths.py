@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import posix
 
-from ..host.files import read_file
 from ..record import Record
+from .members import with_controller
+from .values import number, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,41 +83,33 @@ def since(before: Counts, directories: Sequence[CgroupDir]) -> Toll:
 
 
 def _oom_kills(directories: Sequence[CgroupDir]) -> int:
-    directory = _directory(directories, "memory")
+    directory = with_controller(directories, "memory")
     if directory is None:
         return 0
     if not directory.controllers:
-        return _value(f"{directory.path}/memory.events", b"oom_kill")
-    return sum([_value(f"{path}/memory.oom_control", b"oom_kill") for path in _tree(directory.path)])
+        return value(f"{directory.path}/memory.events", b"oom_kill") or 0
+    return sum([value(f"{path}/memory.oom_control", b"oom_kill") or 0 for path in _tree(directory.path)])
 
 
 def _forks_refused(directories: Sequence[CgroupDir]) -> int:
-    directory = _directory(directories, "pids")
+    directory = with_controller(directories, "pids")
     if directory is None:
         return 0
     paths = _tree(directory.path) if directory.controllers else [directory.path]
-    return sum([_value(f"{path}/pids.events", b"max") for path in paths])
-
-
-def _directory(directories: Sequence[CgroupDir], controller: str) -> CgroupDir | None:
-    """The one with the controller; hybrid, v2's has none."""
-    for directory in directories:
-        if controller in directory.controllers or (not directory.controllers and len(directories) == 1):
-            return directory
-    return None
+    return sum([value(f"{path}/pids.events", b"max") or 0 for path in paths])
 
 
 def _each(
-    directories: Sequence[CgroupDir], controller: str, number: Callable[[str, bool], int], own: bool = True
+    directories: Sequence[CgroupDir], controller: str, count: Callable[[str, bool], int], own: bool = True
 ) -> dict[str, int]:
     """A number of each cgroup from the container's own upwards, but for the root, which has no limits."""
     found: dict[str, int] = {}
-    directory = _directory(directories, controller)
+    directory = with_controller(directories, controller)
     if directory is not None:
         path = directory.path
         while len(path) > len(directory.mountpoint):
             if own or path != directory.path:
-                found[path] = number(path, not directory.controllers)
+                found[path] = count(path, not directory.controllers)
             path = path.rpartition("/")[0]
     return found
 
@@ -124,20 +117,20 @@ def _each(
 def _at_memory_limit(path: str, v2: bool) -> int:
     """How often it was; v1: once at least if it has had all of it, but for what the kernel takes at a time."""
     if v2:
-        return _value(f"{path}/memory.events.local", b"oom")
-    count = _number(f"{path}/memory.failcnt") + _number(f"{path}/memory.memsw.failcnt")
-    limit = _number(f"{path}/memory.limit_in_bytes")
-    return count or int(0 < limit < _number(f"{path}/memory.max_usage_in_bytes") + _BATCH)
+        return value(f"{path}/memory.events.local", b"oom") or 0
+    count = (number(f"{path}/memory.failcnt") or 0) + (number(f"{path}/memory.memsw.failcnt") or 0)
+    limit = number(f"{path}/memory.limit_in_bytes") or 0
+    return count or int(0 < limit < (number(f"{path}/memory.max_usage_in_bytes") or 0) + _BATCH)
 
 
 def _at_pids_limit(path: str, v2: bool) -> int:
     """How often it was; before Linux 6.11 v2, too, counts where the fork was tried."""
     local = f"{path}/pids.events.local"
-    return _value(local if v2 and posix.access(local, posix.F_OK) else f"{path}/pids.events", b"max")
+    return value(local if v2 and posix.access(local, posix.F_OK) else f"{path}/pids.events", b"max") or 0
 
 
 def _risen(before: dict[str, int], now: dict[str, int]) -> tuple[str, ...]:
-    return tuple([path for path, number in now.items() if number > before.get(path, 0)])
+    return tuple([path for path, count in now.items() if count > before.get(path, 0)])
 
 
 def _tree(path: str) -> Iterator[str]:
@@ -148,18 +141,3 @@ def _tree(path: str) -> Iterator[str]:
         return
     for one in below:
         yield from _tree(one)
-
-
-def _value(path: str, key: bytes) -> int:
-    try:
-        lines = read_file(path).splitlines()
-    except OSError:
-        return 0
-    return next((int(line[len(key) + 1 :]) for line in lines if line.startswith(key + b" ")), 0)
-
-
-def _number(path: str) -> int:
-    try:
-        return int(read_file(path))
-    except (OSError, ValueError):
-        return 0

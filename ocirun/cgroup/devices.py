@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..plan.host import Host
     from ..spec.model import DeviceRule
 
     Number = tuple[str, int, int]  # type "c" or "b", major, minor; -1 for all
@@ -33,6 +34,12 @@ _DEFAULT: dict[Number, tuple[str, str]] = {
     ("c", 5, 2): ("rwm", ""),  # ptmx
     ("c", 10, 200): ("rwm", ""),  # net/tun
 }
+
+
+def may_limit(host: Host) -> bool:
+    """Whether the caller may limit devices at all: v1's files and bpf(2) are for root of the initial user namespace.
+    Others do without, as in runc."""
+    return host.euid == 0 and not host.in_user_namespace
 
 
 class Net:

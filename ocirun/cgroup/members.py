@@ -67,7 +67,7 @@ def signal_all(directories: Sequence[CgroupDir], signal: int) -> bool:
 
 def frozen(directories: Sequence[CgroupDir]) -> bool:
     """Whether the container is paused."""
-    freezer = _freezer(directories)
+    freezer = with_controller(directories, "freezer")
     if freezer is None:
         return False
     try:
@@ -83,7 +83,7 @@ def freeze(directories: Sequence[CgroupDir]) -> None:
 
     :raises HostError: there is no freezer, or they do not freeze
     """
-    if _freezer(directories) is None:
+    if with_controller(directories, "freezer") is None:
         raise HostError("cannot pause a container without a freezer cgroup")
     if not _set_frozen(directories, True, wait=True):
         _set_frozen(directories, False, wait=False)
@@ -93,7 +93,7 @@ def freeze(directories: Sequence[CgroupDir]) -> None:
 def thaw(directories: Sequence[CgroupDir]) -> None:
     """Let them go on, with those in cgroups below that the container has frozen itself: on v1 the frozen do not die.
     No error where there is nothing to thaw."""
-    freezer = _freezer(directories)
+    freezer = with_controller(directories, "freezer")
     if freezer is None:
         return
     _set_frozen(directories, False, wait=False)
@@ -150,16 +150,17 @@ def _members(directories: Sequence[CgroupDir]) -> list[CgroupDir]:
     return sorted(directories, key=lambda d: "devices" not in d.controllers)
 
 
-def _freezer(directories: Sequence[CgroupDir]) -> CgroupDir | None:
+def with_controller(directories: Sequence[CgroupDir], controller: str) -> CgroupDir | None:
+    """The one that has the controller; hybrid, v2's has none."""
     for directory in directories:
-        if "freezer" in directory.controllers or (not directory.controllers and len(directories) == 1):
+        if controller in directory.controllers or (not directory.controllers and len(directories) == 1):
             return directory
     return None
 
 
 def _set_frozen(directories: Sequence[CgroupDir], on: bool, wait: bool) -> bool:
     """Write to the freezer; with wait, until everybody is frozen. Did it work?"""
-    freezer = _freezer(directories)
+    freezer = with_controller(directories, "freezer")
     if freezer is None:
         return False
     if freezer.controllers:

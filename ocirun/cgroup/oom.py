@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posix
 
-from ..host.files import read_file
+from .values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _POLLIN, _POLLPRI = 0x001, 0x002
 _V1 = "memory.oom_control"
+_KEY = b"oom_kill"
 
 
 def killed(directories: Sequence[CgroupDir]) -> bool:
@@ -25,13 +26,7 @@ def killed(directories: Sequence[CgroupDir]) -> bool:
 
     :param directories: the container's cgroup
     """
-    for path in _counters(directories):
-        try:
-            if _count(path):
-                return True
-        except OSError:  # no memory controller here
-            continue
-    return False
+    return any(value(path, _KEY) for path in _counters(directories))
 
 
 class Watch:
@@ -69,10 +64,8 @@ class Watch:
         return self._killed > before
 
     def _count(self) -> int:
-        try:
-            return _count(self._path)
-        except OSError:  # removed
-            return self._killed
+        count = value(self._path, _KEY)
+        return self._killed if count is None else count  # removed
 
     def close(self) -> None:
         """End it."""
@@ -88,10 +81,6 @@ def _counters(directories: Sequence[CgroupDir]) -> Iterator[str]:
             yield f"{directory.path}/memory.events"
         elif "memory" in directory.controllers:
             yield f"{directory.path}/{_V1}"
-
-
-def _count(path: str) -> int:
-    return next((int(line.split()[1]) for line in read_file(path).splitlines() if line.startswith(b"oom_kill ")), 0)
 
 
 def _register(path: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posix
 
 from ..host.files import read_file
+from .values import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -272,8 +273,7 @@ def _limit(path: str) -> int:
 
 
 def _number(path: str) -> int:
-    words = _words(path)
-    return int(words[0]) if words and words[0].lstrip("-").isdigit() else 0
+    return number(path) or 0
 
 
 def _pairs(path: str) -> dict[str, int]:

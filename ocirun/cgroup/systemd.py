@@ -80,16 +80,13 @@ def _limits(
 
     limits = spec.linux.resources
     rules = limits.devices if limits else ()
-    trusted = host.euid == 0 and not host.in_user_namespace  # to limit devices
+    trusted = devices.may_limit(host)
     settings: list[Setting] = []
     if limits and limits.has_limits:
         settings = resources.v2(limits) if host.unified else resources.v1(limits)
     operations = writes([*devices.v1(rules), *settings] if trusted and not host.unified else settings, directories)
     if trusted and host.unified:
-        lines = devices.v2(rules)
-        if lines:
-            path = directories[0].path
-            operations.append(parent.cgroup_devices("/linux/resources/devices", path=path, rules=lines))
+        operations += v2.device_program(rules, directories[0].path)
     return settings, operations, properties.of_devices(rules) if trusted else []
 
 

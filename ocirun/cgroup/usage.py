@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..host.files import read_file
+from .values import number, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,28 +23,12 @@ def used(directories: Sequence[CgroupDir]) -> tuple[float | None, int | None]:
     memory: int | None = None
     for directory in directories:
         if "cpuacct" in directory.controllers:
-            ticks = _number(f"{directory.path}/cpuacct.usage")
-            cpu = None if ticks is None else ticks / 1e9
+            nanoseconds = number(f"{directory.path}/cpuacct.usage")
+            cpu = None if nanoseconds is None else nanoseconds / 1e9
         elif "memory" in directory.controllers:
-            memory = _number(f"{directory.path}/memory.max_usage_in_bytes")
+            memory = number(f"{directory.path}/memory.max_usage_in_bytes")
         elif not directory.controllers and len(directories) == 1:
-            cpu = _usage(f"{directory.path}/cpu.stat")
-            memory = _number(f"{directory.path}/memory.peak")
+            microseconds = value(f"{directory.path}/cpu.stat", b"usage_usec")
+            cpu = None if microseconds is None else microseconds / 1e6
+            memory = number(f"{directory.path}/memory.peak")
     return cpu, memory
-
-
-def _usage(path: str) -> float | None:
-    try:
-        for line in read_file(path).splitlines():
-            if line.startswith(b"usage_usec "):
-                return int(line[11:]) / 1e6
-    except OSError:
-        pass
-    return None
-
-
-def _number(path: str) -> int | None:
-    try:
-        return int(read_file(path))
-    except (OSError, ValueError):
-        return None

@@ -78,9 +78,8 @@ def _may_be_born(base: str) -> bool:
 def _writes(spec: Spec, host: Host, directories: list[CgroupDir], lenient: bool) -> list[Operation]:
     limits = spec.linux.resources
     settings: list[Setting] = []
-    # Only the root of the initial user namespace may write device rules; runc does without for others.
     there = any("devices" in directory.controllers for directory in directories)
-    if host.euid == 0 and not host.in_user_namespace and (there or not lenient):
+    if devices.may_limit(host) and (there or not lenient):
         settings += devices.v1(limits.devices if limits else ())
     if limits and limits.has_limits:
         from . import resources

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..plan.host import Host
     from ..plan.ops import Operation
-    from ..spec.model import Spec
+    from ..spec.model import DeviceRule, Spec
     from .resources import Setting
 
 _THREADED_NEVER = frozenset(("memory", "io", "cpu", "hugetlb"))  # as runc counts them
@@ -57,12 +57,15 @@ def place(spec: Spec, host: Host, id: str, lenient: bool) -> Placement:
     operations = [parent.cgroup_create(pointer, path=path)]
     directory = CgroupDir(controllers=(), path=path, mountpoint=hierarchy.mountpoint)
     operations += writes(settings, (directory,))
-    # bpf(2) wants capabilities in the initial user namespace; runc does without device rules there.
-    if host.euid == 0 and not host.in_user_namespace:
-        rules = devices.v2(limits.devices if limits else ())
-        if rules:
-            operations.append(parent.cgroup_devices("/linux/resources/devices", path=path, rules=rules))
+    if devices.may_limit(host):
+        operations += device_program(limits.devices if limits else (), path)
     return Placement(directories=(directory,), operations=tuple(operations))
+
+
+def device_program(rules: Sequence[DeviceRule], path: str) -> list[Operation]:
+    """What limits the devices of a cgroup: nothing, where all are allowed."""
+    lines = devices.v2(rules)
+    return [parent.cgroup_devices("/linux/resources/devices", path=path, rules=lines)] if lines else []
 
 
 def _may_join(path: str, base: str) -> bool:
