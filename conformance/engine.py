@@ -355,6 +355,14 @@ class Trial:
         """The same, where one value is expected and another found."""
         self.check(code, expected == found, f"{what}: {_show(expected)}", f"{what}: {_show(found)}")
 
+    def reports_error(self, code: str, what: str, result: Result, where: str = "") -> None:
+        """An operation, which has been tried, must have failed.
+
+        :param what: the operation
+        :param where: more words, ", for a device that does not exist"
+        """
+        self.check(code, result.code > 0, f"{what} reports an error{where}", f"it ended with {result}")
+
     def refused(self, code: str, bundle: Bundle, why: str) -> Result:
         """`create` of this bundle must fail.
 
@@ -363,7 +371,7 @@ class Trial:
         result = self.attempt_create(bundle)
         self.check(
             code,
-            result.code not in (0,) and result.code > 0,
+            result.code > 0,
             f"`create` reports an error, for {why}",
             f"`create` ended with {result}",
         )

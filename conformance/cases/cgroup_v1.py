@@ -210,6 +210,28 @@ def weight_device(trial: Trial) -> None:
             )
 
 
+def check_page_limits(trial: Trial, controller: str, suffix: str) -> None:
+    """A limit for each size of pages, read back.
+
+    :param controller: as for Container.cgroup_file()
+    :param suffix: of the files
+    """
+    sizes = page_sizes()
+    if not sizes:
+        trial.impossible("this kernel has no huge pages")
+    container = limited(trial, hugepageLimits=[{"pageSize": size, "limit": 8 << 30} for size in sizes])
+    for size in sizes:
+        found = []
+        for file in (f"hugetlb.{size}.rsvd.{suffix}", f"hugetlb.{size}.{suffix}"):
+            try:
+                found.append(container.cgroup_file(controller, file))
+            except CommandError:
+                continue
+        trial.check(
+            "config-linux.resources.hugepage-limits", str(8 << 30) in found, f"limit of {size} pages: {8 << 30}", found
+        )
+
+
 def page_sizes() -> list[str]:
     """The sizes of huge pages of this kernel, as 2MB."""
     result = []
@@ -223,20 +245,7 @@ def page_sizes() -> list[str]:
 @case("config-linux.resources.hugepage-limits", needs=("root", "cgroup-v1", "controller:hugetlb"))
 def hugepage_limits(trial: Trial) -> None:
     """The limit of each size of pages is in the file for reservations, where the kernel has one, or for use."""
-    sizes = page_sizes()
-    if not sizes:
-        trial.impossible("this kernel has no huge pages")
-    container = limited(trial, hugepageLimits=[{"pageSize": size, "limit": 8 << 30} for size in sizes])
-    for size in sizes:
-        found = []
-        for file in (f"hugetlb.{size}.rsvd.limit_in_bytes", f"hugetlb.{size}.limit_in_bytes"):
-            try:
-                found.append(container.cgroup_file("hugetlb", file))
-            except CommandError:
-                continue
-        trial.check(
-            "config-linux.resources.hugepage-limits", str(8 << 30) in found, f"limit of {size} pages: {8 << 30}", found
-        )
+    check_page_limits(trial, "hugetlb", "limit_in_bytes")
 
 
 @case("config-linux.resources.network.priorities", needs=("root", "cgroup-v1", "controller:net_prio"))

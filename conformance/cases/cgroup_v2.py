@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 from ..engine import Trial
-from ..runtime import CommandError
 from . import case
-from .cgroup_v1 import THROTTLES, page_sizes, throttled
+from .cgroup_v1 import THROTTLES, check_page_limits, page_sizes, throttled
 from .cgroups import limited
 
 MIB = 1 << 20
@@ -89,20 +88,7 @@ def throttles(trial: Trial) -> None:
 @case("config-linux.resources.hugepage-limits", needs=("root", "cgroup-v2", "controller:hugetlb"))
 def hugepage_limits(trial: Trial) -> None:
     """The limit of each size of pages is in the file for reservations, where the kernel has one, or for use."""
-    sizes = page_sizes()
-    if not sizes:
-        trial.impossible("this kernel has no huge pages")
-    container = limited(trial, hugepageLimits=[{"pageSize": size, "limit": 8 << 30} for size in sizes])
-    for size in sizes:
-        found = []
-        for file in (f"hugetlb.{size}.rsvd.max", f"hugetlb.{size}.max"):
-            try:
-                found.append(container.cgroup_file("unified", file))
-            except CommandError:
-                continue
-        trial.check(
-            "config-linux.resources.hugepage-limits", str(8 << 30) in found, f"limit of {size} pages: {8 << 30}", found
-        )
+    check_page_limits(trial, "unified", "max")
 
 
 @case("config-linux.unified.written", "config-linux.unified.unknown", needs=("root", "cgroup-v2"))

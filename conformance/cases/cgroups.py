@@ -330,12 +330,7 @@ def check_before_update(trial: Trial) -> None:
     file = trial.directory / "resources.json"
     file.write_text('{"memory": {"limit": 4096, "checkBeforeUpdate": true}}')
     result = trial.attempt("update", "--resources", str(file), container.id)
-    trial.check(
-        "config-linux.resources.memory.check-before-update",
-        result.code > 0,
-        "`update` reports an error",
-        f"it ended with {result}",
-    )
+    trial.reports_error("config-linux.resources.memory.check-before-update", "`update`", result)
     trial.holds(
         "config-linux.resources.memory.check-before-update", container.alive(), "the container lives", "it was killed"
     )

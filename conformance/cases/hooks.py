@@ -389,7 +389,7 @@ def timeout(trial: Trial) -> None:
     begin = time.monotonic()
     result = trial.attempt_create(bundle)
     took = time.monotonic() - begin
-    trial.check("config.hooks.timeout", result.code > 0, "`create` reports an error", f"it ended with {result}")
+    trial.reports_error("config.hooks.timeout", "`create`", result)
     trial.check(
         "config.hooks.timeout", 0.9 < took < 5, "`create` ends after the timeout of 1 s", f"it took {took:.1f} s"
     )

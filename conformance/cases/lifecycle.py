@@ -188,12 +188,7 @@ def duplicate_id(trial: Trial) -> None:
     other = trial.bundle().args("touch", "/made")
     other.write()
     second = trial.attempt("create", "--bundle", str(other.path), first.id)
-    trial.check(
-        "runtime.create.unique-id",
-        second.code > 0,
-        "`create` with a taken id reports an error",
-        f"it ended with {second}",
-    )
+    trial.reports_error("runtime.create.unique-id", "`create` with a taken id", second)
     state = first.state()
     same = state.get("pid") == first.pid and os.path.realpath(str(state.get("bundle"))) == os.path.realpath(
         first.bundle.path
@@ -246,14 +241,9 @@ def no_id(trial: Trial) -> None:
         ("delete", "runtime.delete.no-id"),
     ):
         result = trial.attempt(operation)
-        trial.check(code, result.code > 0, f"`{operation}` without an id reports an error", f"it ended with {result}")
+        trial.reports_error(code, f"`{operation}` without an id", result)
     result = trial.attempt("create", "--bundle", str(bundle.path))
-    trial.check(
-        "runtime.create.no-arguments",
-        result.code > 0,
-        "`create` without an id reports an error",
-        f"it ended with {result}",
-    )
+    trial.reports_error("runtime.create.no-arguments", "`create` without an id", result)
 
 
 @case("runtime.create.no-arguments", "bundle.config.required", "bundle.config.name")
@@ -261,28 +251,13 @@ def no_bundle(trial: Trial) -> None:
     """A bundle that is missing, or has no file of the name config.json, is refused."""
     bundle = trial.bundle()
     missing = trial.attempt("create", "--bundle", str(trial.directory / "nothing"), bundle.id)
-    trial.check(
-        "runtime.create.no-arguments",
-        missing.code > 0,
-        "`create` without a bundle reports an error",
-        f"it ended with {missing}",
-    )
+    trial.reports_error("runtime.create.no-arguments", "`create` without a bundle", missing)
     without = trial.attempt("create", "--bundle", str(bundle.path), bundle.id)
-    trial.check(
-        "bundle.config.required",
-        without.code > 0,
-        "`create` without config.json reports an error",
-        f"it ended with {without}",
-    )
+    trial.reports_error("bundle.config.required", "`create` without config.json", without)
     bundle.write()
     bundle.file.rename(bundle.path / "Config.json")
     other = trial.attempt("create", "--bundle", str(bundle.path), bundle.id)
-    trial.check(
-        "bundle.config.name",
-        other.code > 0,
-        "`create` with Config.json alone reports an error",
-        f"it ended with {other}",
-    )
+    trial.reports_error("bundle.config.name", "`create` with Config.json alone", other)
     (bundle.path / "Config.json").rename(bundle.file)
     container = trial.create(bundle)
     trial.check("bundle.config.name", container.alive(), "config.json is read", "a container was created")
@@ -292,12 +267,7 @@ def no_bundle(trial: Trial) -> None:
 def unknown_id(trial: Trial) -> None:
     """The state of a container that does not exist is an error."""
     result = trial.attempt("state", f"{trial.mark}-nobody")
-    trial.check(
-        "runtime.state.unknown-id",
-        result.code > 0,
-        "`state` of an unknown id reports an error",
-        f"it ended with {result}",
-    )
+    trial.reports_error("runtime.state.unknown-id", "`state` of an unknown id", result)
 
 
 @case("runtime.lifecycle.environment", "runtime.lifecycle.resources-at-create", "runtime.create.applied")
@@ -393,7 +363,7 @@ def impossible_environment(trial: Trial) -> None:
     bundle.config["mounts"].append(UNMOUNTABLE)
     result = trial.attempt_create(bundle)
     for code in ("runtime.lifecycle.environment-error", "runtime.create.cannot-apply", "config.mounts.unmountable"):
-        trial.check(code, result.code > 0, "`create` reports an error", f"it ended with {result}")
+        trial.reports_error(code, "`create`", result)
     rest = _gone(trial, bundle)
     expected = "no container, no cgroup and no mount is left of the failed `create`"
     for code in ("runtime.create.cannot-apply-not-created", "runtime.errors.no-trace"):
@@ -415,12 +385,7 @@ def start_twice(trial: Trial) -> None:
     ready = bundle.rootfs / "signals"
     trial.eventually(lambda: ready.exists() and "ready" in ready.read_text())
     second = container.attempt("start")
-    trial.check(
-        "runtime.start.not-created",
-        second.code > 0,
-        "`start` of a running container reports an error",
-        f"it ended with {second}",
-    )
+    trial.reports_error("runtime.start.not-created", "`start` of a running container", second)
     same = container.alive() and container.state().get("pid") == container.pid and ready.read_text() == "ready\n"
     trial.check(
         "runtime.start.not-created-no-effect",
@@ -431,12 +396,7 @@ def start_twice(trial: Trial) -> None:
     container.stop()
     ready.unlink()
     third = container.attempt("start")
-    trial.check(
-        "runtime.start.not-created",
-        third.code > 0,
-        "`start` of a stopped container reports an error",
-        f"it ended with {third}",
-    )
+    trial.reports_error("runtime.start.not-created", "`start` of a stopped container", third)
     trial.check(
         "runtime.start.not-created-no-effect",
         container.status() == "stopped" and not ready.exists(),
@@ -449,12 +409,7 @@ def start_twice(trial: Trial) -> None:
 def start_unknown(trial: Trial) -> None:
     """A container that does not exist cannot be started."""
     result = trial.attempt("start", f"{trial.mark}-nobody")
-    trial.check(
-        "runtime.start.not-created",
-        result.code > 0,
-        "`start` of an unknown id reports an error",
-        f"it ended with {result}",
-    )
+    trial.reports_error("runtime.start.not-created", "`start` of an unknown id", result)
 
 
 @case("runtime.start.no-process")
@@ -466,12 +421,7 @@ def no_process(trial: Trial) -> None:
     if result.ok:
         container = trial.created(bundle, result)
         result = container.attempt("start")
-        trial.check(
-            "runtime.start.no-process",
-            result.code > 0,
-            "`start` without process reports an error",
-            f"it ended with {result}",
-        )
+        trial.reports_error("runtime.start.no-process", "`start` without process", result)
     else:
         trial.check(
             "runtime.start.no-process",
@@ -531,12 +481,7 @@ def kill_stopped(trial: Trial) -> None:
     container.wait()
     trial.eventually(lambda: container.status() == "stopped", 3)
     result = container.attempt("kill", "TERM")
-    trial.check(
-        "runtime.kill.not-running",
-        result.code > 0,
-        "`kill` of a stopped container reports an error",
-        f"it ended with {result}",
-    )
+    trial.reports_error("runtime.kill.not-running", "`kill` of a stopped container", result)
     trial.equal(
         "runtime.kill.not-running-no-effect",
         "status after `kill` of a stopped container",
@@ -544,12 +489,7 @@ def kill_stopped(trial: Trial) -> None:
         container.status(),
     )
     unknown = trial.attempt("kill", f"{trial.mark}-nobody", "TERM")
-    trial.check(
-        "runtime.kill.not-running",
-        unknown.code > 0,
-        "`kill` of an unknown id reports an error",
-        f"it ended with {unknown}",
-    )
+    trial.reports_error("runtime.kill.not-running", "`kill` of an unknown id", unknown)
 
 
 @case("runtime.delete.not-stopped", "runtime.delete.not-stopped-no-effect")
@@ -558,12 +498,7 @@ def delete_running(trial: Trial) -> None:
     container = trial.started(trial.bundle().args("pause"))
     trial.eventually(lambda: "probe" in container.proc("comm"))
     result = container.attempt("delete")
-    trial.check(
-        "runtime.delete.not-stopped",
-        result.code > 0,
-        "`delete` of a running container reports an error",
-        f"it ended with {result}",
-    )
+    trial.reports_error("runtime.delete.not-stopped", "`delete` of a running container", result)
     lives = container.alive()
     status = container.status()
     trial.check(
@@ -579,12 +514,7 @@ def delete_created(trial: Trial) -> None:
     """A container that is created and not started cannot be deleted, and is unharmed."""
     container = trial.create(trial.bundle().args("pause"))
     result = container.attempt("delete")
-    trial.check(
-        "runtime.delete.not-stopped",
-        result.code > 0,
-        "`delete` of a created container reports an error",
-        f"it ended with {result}",
-    )
+    trial.reports_error("runtime.delete.not-stopped", "`delete` of a created container", result)
     lives = container.alive()
     status = container.status()
     trial.check(
@@ -599,12 +529,7 @@ def delete_created(trial: Trial) -> None:
 def delete_unknown(trial: Trial) -> None:
     """A container that does not exist cannot be deleted."""
     result = trial.attempt("delete", f"{trial.mark}-nobody")
-    trial.check(
-        "runtime.delete.not-stopped",
-        result.code > 0,
-        "`delete` of an unknown id reports an error",
-        f"it ended with {result}",
-    )
+    trial.reports_error("runtime.delete.not-stopped", "`delete` of an unknown id", result)
 
 
 def _leavings(container: Container, groups: list[Path]) -> str:

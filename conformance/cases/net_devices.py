@@ -128,22 +128,12 @@ def checked(trial: Trial) -> None:
     network = Network(trial)
     missing = network.bundle({"nosuch0": {}})
     result = trial.attempt_create(missing, prefix=network.prefix)
-    trial.check(
-        "config-linux.net-devices.checked",
-        result.code > 0,
-        "`create` reports an error, for a device that does not exist",
-        f"it ended with {result}",
-    )
+    trial.reports_error("config-linux.net-devices.checked", "`create`", result, ", for a device that does not exist")
     network.pair("eth0")
     inherited = network.bundle({"eth0": {"name": "inside"}})
     inherited.without_namespace("network")
     result = trial.attempt_create(inherited, prefix=network.prefix)
-    trial.check(
-        "config-linux.net-devices.checked",
-        result.code > 0,
-        "`create` reports an error, without a network namespace",
-        f"it ended with {result}",
-    )
+    trial.reports_error("config-linux.net-devices.checked", "`create`", result, ", without a network namespace")
 
 
 @case("config-linux.net-devices.name-taken", needs=NEEDS)
@@ -157,12 +147,7 @@ def name_taken(trial: Trial) -> None:
         bundle = network.bundle({"eth0": {"name": name}})
         bundle.namespace("network", pod.path)
         result = trial.attempt_create(bundle, prefix=network.prefix)
-        trial.check(
-            "config-linux.net-devices.name-taken",
-            result.code > 0,
-            f"`create` reports an error, where {name} is taken",
-            f"it ended with {result}",
-        )
+        trial.reports_error("config-linux.net-devices.name-taken", "`create`", result, f", where {name} is taken")
         trial.holds(
             "config-linux.net-devices.name-taken", network.has("eth0"), "the device is still outside", "it is gone"
         )

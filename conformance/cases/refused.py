@@ -381,12 +381,7 @@ def console_size(trial: Trial) -> None:
         bundle.process["terminal"] = True
         bundle.process["consoleSize"] = {given: 40}
         result = trial.attempt_create(bundle, "--console-socket", console.path)
-        trial.check(
-            code,
-            result.code > 0,
-            f"`create` reports an error, for a consoleSize without {missing}",
-            f"it ended with {result}",
-        )
+        trial.reports_error(code, "`create`", result, f", for a consoleSize without {missing}")
         if result.ok:
             trial.created(bundle, result)
 
