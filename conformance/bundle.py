@@ -7,7 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 Config = dict[str, Any]
 
@@ -111,7 +111,7 @@ class Bundle:
         result: Config = self.config["linux"]
         return result
 
-    def args(self, *words: str) -> Bundle:
+    def args(self, *words: str) -> Self:
         """Have the container's process be the probe with these words."""
         self.process["args"] = ["/probe", *words]
         return self

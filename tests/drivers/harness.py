@@ -19,10 +19,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import ocirun_conformance.bundle
 
 import ocirun
 
@@ -241,66 +243,16 @@ def base_config(id: str) -> Config:
     }
 
 
-@dataclass
-class Bundle:
+class Bundle(ocirun_conformance.bundle.Bundle):
     """A bundle of its own for one container; `config` is written when a command uses it."""
 
-    id: str
-    path: Path
-    config: Config = field(repr=False)
-
-    @property
-    def rootfs(self) -> Path:
-        return self.path / "rootfs"
-
-    @property
-    def process(self) -> Config:
-        result: Config = self.config["process"]
-        return result
-
-    @property
-    def linux(self) -> Config:
-        result: Config = self.config["linux"]
-        return result
-
-    def args(self, *words: str) -> Bundle:
-        """What the probe is to do."""
-        self.process["args"] = ["/probe", *words]
-        return self
+    def mount(self, destination: str, type: str, source: str, *options: str, **more: Any) -> None:
+        """Always with options, be it none."""
+        super().mount(destination, type, source, **{"options": list(options)} | more)
 
     def write(self) -> None:
-        (self.path / "config.json").write_text(json.dumps(self.config, indent=1))
-
-    def namespace(self, type: str, path: str | None = None) -> None:
-        """Have a namespace of that type, new or at that path."""
-        self.without_namespace(type)
-        self.linux["namespaces"].append({"type": type} | ({"path": path} if path else {}))
-
-    def without_namespace(self, *types: str) -> None:
-        self.linux["namespaces"] = [one for one in self.linux["namespaces"] if one["type"] not in types]
-
-    def mount(self, destination: str, type: str, source: str, *options: str) -> None:
-        self.config["mounts"].append(
-            {"destination": destination, "type": type, "source": source, "options": list(options)}
-        )
-
-    def without_mount(self, *destinations: str) -> None:
-        self.config["mounts"] = [one for one in self.config["mounts"] if one["destination"] not in destinations]
-
-    def capabilities(self, *names: str) -> None:
-        """These in every set but inheritable and ambient."""
-        sets = ("bounding", "effective", "permitted")
-        self.process["capabilities"] = {kind: [f"CAP_{name}" for name in names] for kind in sets}
-
-    def user_namespace(self, host: int = 100000, size: int = 65536) -> None:
-        """A new user namespace whose root is that id of the host, which owns the rootfs."""
-        self.namespace("user")
-        self.linux["uidMappings"] = [{"containerID": 0, "hostID": host, "size": size}]
-        self.linux["gidMappings"] = [{"containerID": 0, "hostID": host, "size": size}]
-        for directory, _, names in os.walk(self.rootfs):
-            os.chown(directory, host, host)
-            for name in names:
-                os.chown(os.path.join(directory, name), host, host, follow_symlinks=False)
+        """Indented by one, for what is to be just below the largest file that is read."""
+        self.file.write_text(json.dumps(self.config, indent=1))
 
 
 @dataclass
@@ -728,7 +680,7 @@ class Workshop:
         shutil.copy(self.probe, rootfs / "probe")
         (rootfs / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
         (rootfs / "etc" / "group").write_text("root:x:0:\nuser:x:1000:\n")
-        bundle = Bundle(id, path, base_config(id))
+        bundle = Bundle(id, path, self.probe, base_config(id))
         return bundle.args(*words) if words else bundle
 
 
