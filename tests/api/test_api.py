@@ -25,16 +25,6 @@ from ocirun.launch.hooks import run_hook
 pytestmark = pytest.mark.ocirun
 
 
-@pytest.fixture
-def runtime(leftovers: harness.Leftovers, scratch: Path) -> Iterator[ocirun.Runtime]:
-    runtime = ocirun.Runtime(root=str(scratch / "root"))
-    yield runtime
-    # Counted before anybody reaps them: only the containers' own processes are for the caller to wait for.
-    assert [line for line in harness.zombies() if not line.endswith(" probe")] == []
-    for state in runtime.list():
-        runtime.get(state.id).delete(force=True)
-
-
 def written(made: Bundle) -> str:
     made.write()
     return str(made.path)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import harness
@@ -20,14 +19,6 @@ import ocirun
 from ocirun import DEVNULL, PIPE, STDOUT, Spec
 
 pytestmark = pytest.mark.ocirun
-
-
-@pytest.fixture
-def runtime(leftovers: harness.Leftovers, scratch: Path) -> Iterator[ocirun.Runtime]:
-    runtime = ocirun.Runtime(root=str(scratch / "root"))
-    yield runtime
-    for state in runtime.list():
-        runtime.get(state.id).delete(force=True)
 
 
 def spec_of(made: Bundle, *args: str) -> Spec:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import harness
@@ -17,14 +16,6 @@ import ocirun
 from ocirun import Spec
 
 pytestmark = pytest.mark.ocirun
-
-
-@pytest.fixture
-def runtime(leftovers: harness.Leftovers, scratch: Path) -> Iterator[ocirun.Runtime]:
-    runtime = ocirun.Runtime(root=str(scratch / "root"))
-    yield runtime
-    for state in runtime.list():
-        runtime.get(state.id).delete(force=True)
 
 
 def program(code: str, *arguments: str, **options: object) -> str:

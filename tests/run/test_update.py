@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import Runtime, Workshop, cgroup_directory, cgroup_roots, eventually, reap
+from harness import Bundle, Running, Runtime, Workshop, cgroup_directory, cgroup_roots, eventually, reap
 
 import ocirun
 
@@ -105,17 +107,24 @@ def test_resources(runtime: Runtime, bundle: Workshop, scratch: Path, way: str) 
     runtime.end(made, pid)
 
 
+@contextmanager
+def thirty_children(runtime: Runtime, made: Bundle, pid: int) -> Iterator[Running]:
+    """A process of `exec` that forks them; the container is gone afterwards."""
+    running = runtime.spawn("exec", made.id, "/probe", "children", "30")
+    yield running
+    runtime.kill(made).ok()
+    reap(pid)
+    running.result()
+    runtime.delete(made).ok()
+
+
 def test_the_limit_holds(runtime: Runtime, bundle: Workshop) -> None:
     """Not only the file: fork(2) fails at the new limit."""
     made = bundle("pause")
     pid = runtime.started(made)
     runtime("update", "--pids-limit", "20", made.id).ok()
-    running = runtime.spawn("exec", made.id, "/probe", "children", "30")
-    eventually(lambda: "fork: Resource temporarily unavailable" in running.err, "fork fails")
-    runtime.kill(made).ok()
-    reap(pid)
-    running.result()
-    runtime.delete(made).ok()
+    with thirty_children(runtime, made, pid) as running:
+        eventually(lambda: "fork: Resource temporarily unavailable" in running.err, "fork fails")
 
 
 def test_a_limit_is_lifted(runtime: Runtime, bundle: Workshop) -> None:
@@ -123,12 +132,8 @@ def test_a_limit_is_lifted(runtime: Runtime, bundle: Workshop) -> None:
     made.linux["resources"]["pids"] = {"limit": 20}
     pid = runtime.started(made)
     runtime("update", "--pids-limit", "-1", made.id).ok()
-    running = runtime.spawn("exec", made.id, "/probe", "children", "30")
-    eventually(lambda: "ready" in running.out, "30 children")
-    runtime.kill(made).ok()
-    reap(pid)
-    running.result()
-    runtime.delete(made).ok()
+    with thirty_children(runtime, made, pid) as running:
+        eventually(lambda: "ready" in running.out, "30 children")
 
 
 def test_halves_of_a_limit(runtime: Runtime, bundle: Workshop) -> None:
