@@ -40,6 +40,16 @@ class Result:
     def ok(self) -> bool:
         return self.code == 0
 
+    def object(self, operation: str) -> dict[str, Any]:
+        """The JSON object that it printed; CommandError where that is none."""
+        try:
+            document = json.loads(self.out)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise CommandError(f"`{operation}` printed no JSON object: {self.out[:200]!r}")
+        return document
+
     @property
     def told(self) -> str:
         """What it said in one line: the last of standard error, or else of standard output."""
@@ -162,13 +172,7 @@ class Runtime:
         result = self("state", id)
         if not result.ok:
             raise CommandError(f"`state` failed with {result}")
-        try:
-            state = json.loads(result.out)
-        except ValueError:
-            state = None
-        if not isinstance(state, dict):
-            raise CommandError(f"`state` printed no JSON object: {result.out[:200]!r}")
-        return state
+        return result.object("state")
 
     def version(self) -> str:
         """The first line of --version, or what went wrong."""

@@ -223,19 +223,13 @@ class Container(_Of[api.Container]):
         from .lifecycle.events import watching
 
         work = watching(self.root, self.id, interval)
-        ready: frozenset[int] = frozenset()
         try:
-            step = next(work)
-            while True:
+            for step in work:
                 if isinstance(step, dict):
                     yield step
-                    ready = frozenset()
                 else:
-                    read, until = step
-                    ready = await _ready(Wait(read, (), until))
-                step = work.send(ready)
-        except StopIteration:
-            return
+                    fd, until = step
+                    await _ready(Wait((fd,), (), until))
         finally:
             work.close()
 

@@ -52,13 +52,7 @@ def document(trial: Trial) -> Facts:
     result = trial.attempt("features")
     if not result.ok:
         trial.skip("the runtime has no `features` command, which the specification leaves open")
-    try:
-        features = json.loads(result.out)
-    except ValueError:
-        features = None
-    if not isinstance(features, dict):
-        raise CommandError(f"`features` printed no JSON object: {result.out[:200]!r}")
-    return features
+    return result.object("features")
 
 
 def listed(trial: Trial, *path: str) -> list[str]:

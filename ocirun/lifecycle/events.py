@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Event = dict[str, Any]
-    Pause = tuple[tuple[int, ...], float]  # until one of these descriptors is readable, or that time.monotonic()
+    Pause = tuple[int, float]  # until this descriptor is readable, or that time.monotonic()
 
 _LOOK = 0.1  # seconds
 
@@ -41,31 +41,26 @@ def events(root: str, id: str, interval: float) -> Iterator[Event]:
     """
     work = watching(root, id, interval)
     try:
-        step = next(work)
-        while True:
+        for step in work:
             if isinstance(step, dict):
                 yield step
-                step = next(work)
             else:
-                step = work.send(_ready(*step))
-    except StopIteration:
-        return
+                _wait(*step)
     finally:
         work.close()
 
 
-def _ready(fds: tuple[int, ...], until: float) -> frozenset[int]:
+def _wait(fd: int, until: float) -> None:
     import select
     import time
 
     poll = select.poll()
-    for fd in fds:
-        poll.register(fd, select.POLLIN)
-    return frozenset([fd for fd, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000)])
+    poll.register(fd, select.POLLIN)
+    poll.poll(max(0.0, until - time.monotonic()) * 1000)
 
 
-def watching(root: str, id: str, interval: float) -> Generator[Event | Pause, frozenset[int] | None, None]:
-    """events() without the waiting: yields events, and between them a Pause, which wants to be sent what is readable.
+def watching(root: str, id: str, interval: float) -> Generator[Event | Pause, None, None]:
+    """events() without the waiting: yields events, and between them a Pause.
 
     :raises Error: as events()
     """
@@ -94,7 +89,7 @@ def watching(root: str, id: str, interval: float) -> Generator[Event | Pause, fr
                 yield _stats(entry)
                 due = now + interval
             # What stands in for a pidfd cannot be polled; and v1's kernel tells of a kill before it counts it.
-            yield (epoll.fileno(),), min(due, now + _LOOK) if told or not is_pidfd(process) else due
+            yield epoll.fileno(), min(due, now + _LOOK) if told or not is_pidfd(process) else due
             told = watch.fd in dict(epoll.poll(0))
             if watch.fd >= 0 and watch.happened():
                 yield {"type": "oom", "id": entry.id}
