@@ -119,13 +119,6 @@ def spawn(command: list[str], rows: int = 24, columns: int = 80, env: dict[str, 
     return Terminal(master, process)
 
 
-def _standard_input(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/fd/0")
-    except FileNotFoundError:  # the shell closes it before it opens the next
-        return ""
-
-
 def _has_open(pid: int, path: str) -> bool:
     """Whether a program has the terminal as its input; one that has just ended has nothing."""
     try:
